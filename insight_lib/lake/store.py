@@ -1,0 +1,174 @@
+"""Where tables stand, which version of each is current, and how a version is written.
+
+`<lake>/<region>/<market>/<table>` is a Delta table. `_manifest.json` beside them says
+which version of each canonical table an ingest finished; a version that no manifest
+names was never finished and is never read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlparse
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MANIFEST = "_manifest.json"
+
+
+class LakeError(Exception):
+    """A table, version or folder is not as it has to be; the message says what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableEntry:
+    """What the last finished ingest of a table did. `rows_in` is loaded + quarantined
+    + out of scope, always."""
+
+    version: int
+    rows_in: int
+    loaded: int
+    quarantined: int
+    out_of_scope: int
+    source_digest: str
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The finished canonical tables of one market, and its last complete day."""
+
+    as_of: date | None
+    tables: Mapping[str, TableEntry]
+
+    @property
+    def versions(self) -> dict[str, int]:
+        return {name: entry.version for name, entry in self.tables.items()}
+
+    @property
+    def rows(self) -> dict[str, int]:
+        return {name: entry.loaded for name, entry in self.tables.items()}
+
+
+def market_root(lake: Path, region: str, market: str) -> Path:
+    """The folder of one market; refuses a name that would leave the region's root."""
+    region_root = (lake / region).resolve()
+    root = (region_root / market).resolve()
+    if root.parent != region_root:
+        raise LakeError(f"market {market!r} is not a plain folder name below {region_root}")
+    return root
+
+
+def read_manifest(lake: Path, region: str, market: str) -> Manifest | None:
+    """The manifest of one market, or None before its first ingest.
+
+    Raises:
+        LakeError: The file is torn; says how to rebuild it.
+    """
+    path = market_root(lake, region, market) / MANIFEST
+    try:
+        data = json.loads(path.read_text())
+        return Manifest(
+            as_of=date.fromisoformat(data["as_of"]) if data["as_of"] else None,
+            tables={
+                name: TableEntry(**entry | {"notices": tuple(entry["notices"])})
+                for name, entry in data["tables"].items()
+            },
+        )
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise LakeError(
+            f"{path}: not readable ({error}); run `insight ingest --market {market} --force`"
+        ) from error
+
+
+def write_manifest(root: Path, manifest: Manifest) -> None:
+    """Write the manifest so that a reader sees the old one or the new one, never half."""
+    tables = {name: asdict(entry) for name, entry in sorted(manifest.tables.items())}
+    as_of = manifest.as_of.isoformat() if manifest.as_of else None
+    write_atomically(root / MANIFEST, json.dumps({"as_of": as_of, "tables": tables}, indent=1))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file beside its name, flush it to disk, and rename it into place."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Hold the market's write lock; it goes with the process, so a kill leaves none behind.
+
+    Raises:
+        LakeError: Another process is writing this market.
+    """
+    import fcntl
+
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "_lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LakeError(
+                f"{root.name}: another process is writing this market; wait for it to end"
+            ) from None
+        yield
+
+
+def write_table(
+    path: Path, data: pa.RecordBatchReader | pa.Table, metadata: Mapping[str, str]
+) -> int:
+    """Replace the content of a Delta table in one commit and return the new version."""
+    from deltalake import CommitProperties, DeltaTable, write_deltalake
+
+    write_deltalake(
+        path,
+        data,
+        mode="overwrite",
+        schema_mode="overwrite",
+        commit_properties=CommitProperties(custom_metadata=dict(metadata)),
+    )
+    return int(DeltaTable(path).version())
+
+
+def table_files(path: Path, version: int) -> tuple[list[str], int]:
+    """Files of one version of a Delta table, and its number of rows.
+
+    Raises:
+        LakeError: The table or the version does not exist, or has no readable files.
+    """
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError, TableNotFoundError
+
+    try:
+        table = DeltaTable(path, version=version)
+    except TableNotFoundError:
+        raise LakeError(f"{path.name}: no table; run `insight ingest`") from None
+    except DeltaError as error:
+        raise LakeError(f"{path.name} version {version}: {error}") from error
+    actions: Any = table.get_add_actions(flatten=True)
+    rows = sum(value or 0 for value in actions["num_records"].to_pylist())
+    return sorted(unquote(urlparse(uri).path) for uri in table.file_uris()), rows
+
+
+def latest_version(path: Path) -> int | None:
+    """The newest version of a Delta table, or None if there is no table."""
+    from deltalake import DeltaTable
+
+    return int(DeltaTable(path).version()) if DeltaTable.is_deltatable(str(path)) else None

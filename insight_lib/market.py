@@ -1,0 +1,406 @@
+"""`open_market`: the one handle a notebook holds, and the only door to rows.
+
+What comes through is decided here, in the query itself: the region's root, the pinned
+snapshot, `as_of`, purpose and effective consent, licence, role, removed columns, segment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from insight_lib.lake.store import (
+    LakeError,
+    latest_version,
+    market_root,
+    read_manifest,
+    table_files,
+    write_atomically,
+    write_table,
+)
+from insight_lib.market_model import MarketConfig
+from insight_lib.parameters import Parameters, Project, find_root, load_project
+from insight_lib.registers import Registers, Role
+from insight_lib.schema import TABLES, Tag, Type
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+    import pandas as pd
+    import pyarrow as pa
+
+_ENGINE_MEMORY = "2GB"
+
+
+class Refused(PermissionError):
+    """A rule does not let this read happen; names the rule and where it is written."""
+
+
+class Unavailable(LookupError):
+    """The market does not have this table (yet); says what it would take."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one run reads: who, for what, up to which day, at which versions."""
+
+    market: str
+    stage: str
+    as_of: date
+    segment: str | None
+    role: str
+    versions: Mapping[str, int]
+    record: Path | None
+
+
+@dataclass
+class Market:
+    """One market as one stage may see it."""
+
+    config: MarketConfig
+    parameters: Parameters
+    registers: Registers
+    request: Request
+    root: Path
+    purpose: str
+    publishes: tuple[str, ...]
+    consent_rule: str
+    _used: dict[str, Any] = field(default_factory=lambda: {"tables": {}, "published": {}})
+    _connection: Any = None
+    _expressions: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"{self.config.title}, data to {self.as_of}, {self.purpose} ({self.role_id})"
+
+    @property
+    def id(self) -> str:
+        return self.config.id
+
+    @property
+    def title(self) -> str:
+        return self.config.title
+
+    @property
+    def currency(self) -> str:
+        return self.config.currency
+
+    @property
+    def zone(self) -> str:
+        return self.config.zone
+
+    @property
+    def as_of(self) -> date:
+        """The last complete day that this run knows of."""
+        return self.request.as_of
+
+    @property
+    def segment(self) -> str | None:
+        return self.request.segment
+
+    @property
+    def role_id(self) -> str:
+        return self.request.role
+
+    def has(self, table: str) -> bool:
+        """Whether the market has this table at this snapshot."""
+        return table in self.request.versions
+
+    def table(self, name: str) -> ir.Table:
+        """A canonical or published table, restricted to what this run may read.
+
+        Raises:
+            Unavailable: The market has no such table; says what it would take.
+            Refused: Role, licence or consent law forbids it.
+        """
+        if name not in self._expressions:
+            self._expressions[name] = self._open(name)
+        return self._expressions[name]
+
+    def publish(self, name: str, frame: pd.DataFrame | pa.Table | ir.Table) -> int:
+        """Write a derived table in one commit, with its lineage, and return its version.
+
+        Args:
+            name: One of the tables that the stage declares in `lifecycle.yaml`.
+
+        Raises:
+            Refused: The stage does not declare this table.
+        """
+        import pyarrow as pa
+
+        if name not in self.publishes:
+            raise Refused(
+                f"stage {self.request.stage} does not publish {name!r}; "
+                "declare it under `publishes` in parameters/lifecycle.yaml"
+            )
+        if hasattr(frame, "to_pyarrow"):
+            frame = frame.to_pyarrow()
+        data = frame if isinstance(frame, pa.Table) else pa.Table.from_pandas(frame, False)
+        stored = f"{name}@{self.segment}" if self.segment else name
+        lineage = {n: used["version"] for n, used in self._used["tables"].items()}
+        version = write_table(
+            self.root / stored,
+            data,
+            {
+                "stage": self.request.stage,
+                "as_of": self.as_of.isoformat(),
+                "inputs": json.dumps(lineage, sort_keys=True),
+            },
+        )
+        self._used["published"][name] = {"version": version, "rows": data.num_rows}
+        self._record()
+        return version
+
+    def _open(self, name: str) -> ir.Table:
+        role = self._role()
+        if name not in self.request.versions:
+            where = f"declare a source for it in parameters/markets/{self.id}.yaml"
+            if name not in TABLES:
+                where = f"run the stage that publishes {name}"
+            raise Unavailable(f"{self.id} has no table {name!r}; {where}")
+        self._check_licence(name)
+        version = self.request.versions[name]
+        files, rows = table_files(self.root / name, version)
+        table = self._connect().read_parquet(files, table_name=f"{name}_{version}")
+        table = self._restrict(name, table, role)
+        self._used["tables"][name] = {
+            "version": version,
+            "rows": rows,
+            "columns": list(table.columns),
+        }
+        self._record()
+        return table
+
+    def _role(self) -> Role:
+        role = self.registers.roles.get(self.role_id)
+        known = "parameters/registers/roles.yaml"
+        if role is None:
+            raise Refused(f"role {self.role_id!r} is not in {known}; add it or choose another")
+        if "all" not in role.markets and self.id not in role.markets:
+            raise Refused(f"role {self.role_id!r} may not read {self.id}: {known}, `markets`")
+        if self.purpose not in role.purposes:
+            raise Refused(
+                f"role {self.role_id!r} may not work for {self.purpose}: {known}, `purposes`"
+            )
+        if role.expires and self.as_of > role.expires:
+            raise Refused(f"role {self.role_id!r} expired on {role.expires}: {known}, `expires`")
+        return role
+
+    def _check_licence(self, name: str) -> None:
+        source = self.config.sources.get(name)
+        if source is None:  # a published table: its inputs were checked when it was made
+            return
+        licence = self.registers.licences[source.licence]
+        where = f"parameters/registers/licences.yaml, {source.licence}"
+        if self.purpose not in licence.uses:
+            raise Refused(
+                f"{self.id}.{name}: the licence does not grant {self.purpose}. "
+                f'"{licence.clause}" ({where}, `uses`)'
+            )
+        if "all" not in licence.territories and self.config.country not in licence.territories:
+            raise Refused(
+                f"{self.id}.{name}: the licence does not cover {self.config.country} "
+                f"({where}, `territories`)"
+            )
+        if licence.expires and self.as_of > licence.expires:
+            raise Refused(
+                f"{self.id}.{name}: the licence expired on {licence.expires} ({where}, `expires`)"
+            )
+
+    def _restrict(self, name: str, table: ir.Table, role: Role) -> ir.Table:
+        import ibis
+
+        schema = TABLES.get(name)
+        if schema and schema.time and schema.time in table.columns:
+            if schema.column(schema.time).type is Type.INSTANT:
+                end = ibis.literal(self._end_of_as_of(), type="timestamp('UTC')")
+                table = table.filter(table[schema.time] < end)
+            else:
+                table = table.filter(table[schema.time] <= ibis.date(self.as_of.isoformat()))
+        customer = schema.customer if schema else "customer_id"
+        if customer and customer in table.columns:
+            if name != "consents":
+                table = self._with_consent(table, customer)
+            if self.segment is not None and name != "segments":
+                members = self.table("segments")
+                members = members.filter(members.segment == self.segment)
+                table = table.semi_join(members, customer)
+        hidden = set(self.config.removed_columns.get(name, ()))
+        hidden |= set(role.hidden_columns.get(name, ()))
+        if schema:
+            tags = {Tag(tag) for tag in role.hidden_tags}
+            hidden |= {column.name for column in schema.columns if column.tags & tags}
+        if dropped := hidden & set(table.columns):
+            table = table.drop(*dropped)
+        return table
+
+    def _with_consent(self, table: ir.Table, customer: str) -> ir.Table:
+        if not self.has("consents"):
+            if self.consent_rule == "opt_in":
+                raise Refused(
+                    f"{self.id}: {self.config.jurisdiction} asks for consent to {self.purpose} "
+                    "and there is no consents table; declare a source for it"
+                )
+            return table  # opt-out, and nobody has opted out
+        consents = self.table("consents")
+        consents = consents.filter(consents.purpose == self.purpose)
+        latest = consents.group_by("customer_id").agg(
+            decision=consents.decision.argmax(consents.decided_at),
+            decided_at=consents.decided_at.max(),
+        )
+        # Two decisions at one instant: the refusal counts.
+        refused_then = consents.filter(consents.decision == "refused").join(
+            latest, ["customer_id", "decided_at"]
+        )
+        if self.consent_rule == "opt_in":
+            allowed = latest.filter(latest.decision == "granted").anti_join(
+                refused_then, "customer_id"
+            )
+            known = table.semi_join(allowed, table[customer] == allowed.customer_id)
+            return known
+        refused = latest.filter(latest.decision == "refused").select("customer_id")
+        refused = refused.union(refused_then.select("customer_id"), distinct=True)
+        return table.anti_join(refused, table[customer] == refused.customer_id)
+
+    def _end_of_as_of(self) -> datetime:
+        """The first instant after `as_of` on the market's clock, in UTC."""
+        midnight = datetime.combine(self.as_of + timedelta(days=1), time(), ZoneInfo(self.zone))
+        return midnight.astimezone(ZoneInfo("UTC"))
+
+    def _connect(self) -> Any:
+        """An engine that can read below this market's root and nowhere else, for good."""
+        if self._connection is None:
+            import duckdb
+            import ibis
+
+            raw = duckdb.connect(config={"TimeZone": "UTC", "memory_limit": _ENGINE_MEMORY})
+            # Sums of doubles depend on the order of the parts; one order, one result.
+            raw.execute("SET preserve_insertion_order=true")
+            connection = ibis.duckdb.from_connection(raw)
+            raw.execute(f"SET allowed_directories=['{str(self.root).replace(chr(39), '')}/']")
+            raw.execute("SET enable_external_access=false")
+            raw.execute("SET lock_configuration=true")
+            self._connection = connection
+        return self._connection
+
+    def _record(self) -> None:
+        """Keep `used.json` beside the run's request true at every moment."""
+        if self.request.record:
+            content = {**self._used, "parameters": self.parameters.model_dump(mode="json")}
+            write_atomically(self.request.record, json.dumps(content, indent=1, sort_keys=True))
+
+
+def open_market(
+    market: str,
+    *,
+    stage: str,
+    as_of: str | date | None = None,
+    segment: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    role: str = "analyst",
+    root: Path | None = None,
+) -> Market:
+    """Open one market for one stage.
+
+    Args:
+        market: Market id, a file name below `parameters/markets`.
+        stage: Stage id of `lifecycle.yaml`; its purpose decides on consent and licence.
+        as_of: Last complete day to use; by default the last one in the data.
+        segment: Only customers of this published segment.
+        overrides: Parameters for this run only, `{"features.repeat_window_days": 60}`.
+        role: Role of `registers/roles.yaml` that reads.
+        root: Project folder; by default found from the working directory.
+
+    Raises:
+        ParameterFaults: The market or an override is unknown, or its file has faults.
+        LakeError: The market has not been ingested, or `as_of` is after its data.
+    """
+    root = root or _root_from_environment()
+    project = load_project(root)
+    config = project.market(market)
+    if stage not in project.stages:
+        raise LookupError(f"no stage {stage!r}; lifecycle.yaml has {', '.join(project.stages)}")
+    request = _run_request(market, stage) or _interactive_request(project, config, stage, role)
+    if as_of is not None:
+        asked = date.fromisoformat(as_of) if isinstance(as_of, str) else as_of
+        if asked > request.as_of:
+            raise LakeError(
+                f"market {market!r}: as_of {asked} is after the last complete day in the data "
+                f"({request.as_of}); choose an earlier day or ingest newer data"
+            )
+        request = _replace(request, as_of=asked)
+    if segment != request.segment:
+        request = _replace(request, segment=segment)
+    opened = Market(
+        config=config,
+        parameters=project.resolve(market, overrides),
+        registers=project.registers,
+        request=request,
+        root=market_root(project.lake_dir, config.region, market),
+        purpose=project.stages[stage].purpose,
+        publishes=project.stages[stage].publishes,
+        consent_rule=project.jurisdictions[config.jurisdiction].consent[
+            project.stages[stage].purpose
+        ],
+    )
+    opened._record()
+    return opened
+
+
+def _replace(request: Request, **changes: Any) -> Request:
+    from dataclasses import replace
+
+    return replace(request, **changes)
+
+
+def _root_from_environment() -> Path:
+    given = os.environ.get("INSIGHT_ROOT")
+    return Path(given) if given else find_root()
+
+
+def _run_request(market: str, stage: str) -> Request | None:
+    """The request that the runner wrote for this kernel, if it is for this market and stage."""
+    path = os.environ.get("INSIGHT_RUN")
+    if not path:
+        return None
+    data = json.loads(Path(path).read_text())
+    if data["market"] != market or data["stage"] != stage:
+        raise Refused(
+            f"this run is for {data['market']}/{data['stage']}; it may not open {market}/{stage}"
+        )
+    return Request(
+        market=market,
+        stage=stage,
+        as_of=date.fromisoformat(data["as_of"]),
+        segment=data["segment"],
+        role=data["role"],
+        versions=MappingProxyType(data["versions"]),
+        record=Path(path).with_name("used.json"),
+    )
+
+
+def _interactive_request(
+    project: Project, config: MarketConfig, stage: str, role: str
+) -> Request:
+    manifest = read_manifest(project.lake_dir, config.region, config.id)
+    if manifest is None or manifest.as_of is None:
+        raise LakeError(f"{config.id} has no data yet; run `insight ingest --market {config.id}`")
+    versions = manifest.versions
+    root = market_root(project.lake_dir, config.region, config.id)
+    for published in (name for s in project.stages.values() for name in s.publishes):
+        if (version := latest_version(root / published)) is not None:
+            versions[published] = version
+    return Request(
+        market=config.id,
+        stage=stage,
+        as_of=manifest.as_of,
+        segment=None,
+        role=role,
+        versions=MappingProxyType(versions),
+        record=None,
+    )

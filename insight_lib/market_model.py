@@ -1,0 +1,225 @@
+"""What a market's YAML and a jurisdiction's YAML may say."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from insight_lib.registers import Id, Model, Purpose, Sentence
+from insight_lib.schema import TABLES
+
+
+@cache
+def _zones() -> frozenset[str]:
+    from zoneinfo import available_timezones
+
+    return frozenset(available_timezones())
+
+
+class ColumnSource(Model):
+    """Where one canonical column comes from: exactly one of the first six.
+
+    Attributes:
+        from_: A column of the source.
+        constant: The same text for every row.
+        sum: Source columns added up (missing counts as zero).
+        join: Source columns joined by `-`.
+        row_number: The row's position in the source, for sources without a key.
+        weeks_since: A day, added to seven days times (the number in `column` less one).
+        values: Source value to canonical value; a value not listed is a fault of the row.
+        format: How dates and instants are written (strptime), for text sources.
+        zone: Zone of instants written without one; the market's zone if not given.
+    """
+
+    from_: str | None = Field(default=None, alias="from")
+    constant: str | None = None
+    sum: tuple[str, ...] = ()
+    join: tuple[str, ...] = ()
+    row_number: bool = False
+    weeks_since: date | None = None
+    column: str | None = None
+    values: dict[str, str] = {}
+    format: str | None = None
+    zone: str | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> ColumnSource:
+        given = [
+            self.from_ is not None,
+            self.constant is not None,
+            bool(self.sum),
+            bool(self.join),
+            self.row_number,
+            self.weeks_since is not None,
+        ]
+        if sum(given) != 1:
+            raise ValueError(
+                "exactly one of from, constant, sum, join, row_number or weeks_since"
+            )
+        if (self.weeks_since is None) != (self.column is None):
+            raise ValueError("weeks_since and column go together")
+        if self.zone and self.zone not in _zones():
+            raise ValueError(f"zone {self.zone!r} is not an IANA time zone")
+        return self
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """Source columns that it reads."""
+        single = [c for c in (self.from_, self.column) if c]
+        return (*single, *self.sum, *self.join)
+
+
+class Source(Model):
+    """One source of a canonical table.
+
+    Attributes:
+        location: `package://name/path` (a file of an installed package), `simulated://`,
+            or a path below the project, with `*` for several files of one shape.
+        filter: Keep only rows whose source column has this value, e.g. one country of a file
+            that holds several. Counted as out of scope, not as quarantined.
+    """
+
+    location: str
+    format: Literal["csv", "parquet"]
+    licence: Id
+    columns: dict[str, ColumnSource] = Field(min_length=1)
+    unused: tuple[str, ...] = ()
+    filter: dict[str, str] = {}
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    quote: str = Field(default='"', min_length=1, max_length=1)
+    decimal: Literal[".", ","] = "."
+    encoding: Literal["utf-8", "latin-1", "utf-16"] = "utf-8"
+    missing: tuple[str, ...] = ("",)
+
+    @field_validator("location")
+    @classmethod
+    def _safe_location(cls, value: str) -> str:
+        if re.search(r"(^|/)\.\.(/|$)|\\|\0|%2e", value, re.IGNORECASE):
+            raise ValueError("a location inside the project, without '..'")
+        return value
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """Source columns that the mapping reads, each once, in order."""
+        names = [*(c for source in self.columns.values() for c in source.used), *self.filter]
+        return tuple(dict.fromkeys(names))
+
+
+class Period(Model):
+    """First and last complete day of the data; rows outside go to quarantine."""
+
+    first_day: date
+    last_day: date
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Period:
+        if self.last_day < self.first_day:
+            raise ValueError(f"last_day {self.last_day} is before first_day {self.first_day}")
+        return self
+
+
+class Simulation(Model):
+    """How a simulated market is made; its sources then read the simulated files."""
+
+    seed: int = Field(ge=0)
+    customers: int = Field(ge=20, le=10_000_000)
+
+
+class MarketConfig(Model):
+    """One market: who and where it is, its sources, and what differs from the defaults."""
+
+    id: str
+    title: Sentence
+    kind: Literal["real", "simulated"]
+    note: str = ""
+    region: Id
+    jurisdiction: Id
+    country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
+    language: Annotated[str, Field(pattern=r"^[a-z]{2}(-[A-Z]{2})?$")]
+    zone: str
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+    hemisphere: Literal["northern", "southern"] = "northern"
+    period: Period | None = None
+    simulation: Simulation | None = None
+    sources: dict[str, Source] = Field(min_length=1)
+    removed_columns: dict[str, tuple[str, ...]] = {}
+    parameters: dict[str, dict[str, Any]] = {}
+
+    @field_validator("zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        if value not in _zones():
+            raise ValueError("an IANA time zone such as Europe/Berlin")
+        return value
+
+    @field_validator("currency")
+    @classmethod
+    def _known_currency(cls, value: str) -> str:
+        from babel.numbers import list_currencies
+
+        if value not in list_currencies():
+            raise ValueError("an ISO 4217 currency code such as EUR")
+        return value
+
+    @model_validator(mode="after")
+    def _known_columns(self) -> MarketConfig:
+        if (self.kind == "simulated") != (self.simulation is not None):
+            raise ValueError("kind: simulated and a simulation: block go together")
+        for table, source in self.sources.items():
+            if table not in TABLES:
+                raise ValueError(f"sources.{table}: no such canonical table")
+            schema = TABLES[table]
+            if unknown := sorted(set(source.columns) - set(schema.names)):
+                raise ValueError(f"sources.{table}.columns: no column {', '.join(unknown)}")
+            required = {c.name for c in schema.columns if c.required} | set(schema.key)
+            if missing := sorted(required - set(source.columns)):
+                raise ValueError(f"sources.{table}.columns: {', '.join(missing)} is not mapped")
+        for table, columns in self.removed_columns.items():
+            if table not in TABLES or set(columns) - set(TABLES[table].names):
+                raise ValueError(f"removed_columns.{table}: no such table or column")
+        return self
+
+
+class Jurisdiction(Model):
+    """Law of the land, as far as code acts on it.
+
+    Attributes:
+        consent: Per purpose, whether a person must have agreed (`opt_in`) or must not have
+            refused (`opt_out`).
+    """
+
+    title: Sentence
+    consent: dict[Purpose, Literal["opt_in", "opt_out"]]
+    parameters: dict[str, dict[str, Any]] = {}
+
+    @model_validator(mode="after")
+    def _all_purposes(self) -> Jurisdiction:
+        if missing := set(Purpose.__args__) - set(self.consent):  # type: ignore[attr-defined]
+            raise ValueError(f"consent: say opt_in or opt_out for {', '.join(sorted(missing))}")
+        return self
+
+
+def expand(data: dict[str, Any]) -> dict[str, Any]:
+    """Write out the short forms of a market's YAML.
+
+    `column: name` stands for `column: {from: name}`, and `columns: canonical` for every
+    column of the canonical table under its own name. Anything else is left for validation.
+    """
+    sources = data.get("sources")
+    if not isinstance(sources, dict):
+        return data
+    expanded = {}
+    for table, source in sources.items():
+        if isinstance(source, dict):
+            columns = source.get("columns")
+            if columns == "canonical" and table in TABLES:
+                columns = {name: name for name in TABLES[table].names}
+            if isinstance(columns, dict):
+                columns = {k: {"from": v} if isinstance(v, str) else v for k, v in columns.items()}
+            source = {**source, "columns": columns}
+        expanded[table] = source
+    return {**data, "sources": expanded}

@@ -1,0 +1,486 @@
+"""Parameters: layered YAML (defaults, jurisdiction, market, command line) as frozen models.
+
+`load_project` reads everything below `parameters/` at once and reports every fault of
+every file; a market with a fault is set aside and never stops another.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError, create_model
+
+from insight_lib import strict_yaml
+from insight_lib.market_model import Jurisdiction, MarketConfig, expand
+from insight_lib.registers import REGISTERS, Id, Model, Purpose, Registers, Sentence
+from insight_lib.strict_yaml import Document, Fault, KeyPath
+
+M = TypeVar("M", bound=BaseModel)
+MARKET_ID = re.compile(r"[a-z]{2}-[a-z0-9]+(-[a-z0-9]+)*")
+_LONGEST_MARKET_ID = 32
+
+
+class ParameterFaults(Exception):
+    """Every fault found, as `file:line: field: got …, expected …; fix: …`."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(sorted(faults))
+        super().__init__("\n".join(str(fault) for fault in self.faults))
+
+
+class GeneralParameters(Model):
+    """What every stage uses."""
+
+    minimum_cell_size: int = Field(ge=5, le=1000)
+    interval_level: float = Field(gt=0.5, lt=1)
+    minimum_customers: int = Field(ge=20)
+
+
+class FeatureParameters(Model):
+    """Stage 03."""
+
+    history_days: int = Field(ge=28, le=3660)
+    repeat_window_days: int = Field(ge=7, le=730)
+    recent_window_days: int = Field(ge=7, le=365)
+    rfm_groups: int = Field(ge=2, le=10)
+    smallest_repeat_change_that_matters: float = Field(gt=0, lt=1)
+    smallest_order_value_change_that_matters: float = Field(gt=0, lt=1)
+
+
+class Parameters(Model):
+    """Every parameter of a market's runs, by stage."""
+
+    general: GeneralParameters
+    features: FeatureParameters
+
+
+class Stage(Model):
+    """One stage of the lifecycle, as registered in `lifecycle.yaml`."""
+
+    id: Id
+    number: int = Field(ge=1, le=12)
+    title: Sentence
+    question: Sentence
+    notebook: str = Field(pattern=r"^notebooks/[0-9]{2}_[a-z_]+\.ipynb$")
+    purpose: Purpose
+    needs: tuple[Id, ...] = ()
+    audiences: tuple[Id, ...] = ()
+    per_segment: bool = False
+    publishes: tuple[Id, ...] = ()
+
+
+class _Lifecycle(Model):
+    stages: tuple[Stage, ...] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with `parameters/`, `notebooks/`, and where its lake and reports are."""
+
+    root: Path
+    stages: Mapping[str, Stage]
+    markets: Mapping[str, MarketConfig]
+    jurisdictions: Mapping[str, Jurisdiction]
+    registers: Registers
+    faults: Mapping[str, tuple[Fault, ...]]
+    defaults: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def parameters_dir(self) -> Path:
+        return self.root / "parameters"
+
+    @property
+    def reports_dir(self) -> Path:
+        return self.root / "reports"
+
+    @property
+    def lake_dir(self) -> Path:
+        return self.root / "data"
+
+    def market(self, market_id: str) -> MarketConfig:
+        """The market called `market_id`.
+
+        Raises:
+            ParameterFaults: The market's file has faults, or there is no such market.
+        """
+        if market_id in self.markets:
+            return self.markets[market_id]
+        if market_id in self.faults:
+            raise ParameterFaults(self.faults[market_id])
+        raise ParameterFaults([_unknown("--market", market_id, [*self.markets, *self.faults])])
+
+    def resolve(self, market_id: str, overrides: Mapping[str, Any] | None = None) -> Parameters:
+        """The parameters of one market: defaults, jurisdiction, market, then `overrides`.
+
+        Args:
+            overrides: `{"features.repeat_window_days": 60}`, as from the command line.
+
+        Raises:
+            ParameterFaults: An override is unknown or out of range, with did-you-mean.
+        """
+        market = self.market(market_id)
+        layers = [self.jurisdictions[market.jurisdiction].parameters, market.parameters]
+        merged = {name: dict(section) for name, section in self.defaults.items()}
+        for layer in layers:
+            for section, entries in layer.items():
+                merged[section] |= entries
+        faults = []
+        for key, value in (overrides or {}).items():
+            section, _, name = key.partition(".")
+            if name not in merged.get(section, {}):
+                known = [f"{s}.{n}" for s, entries in merged.items() for n in entries]
+                faults.append(_unknown("--set", key, known))
+            else:
+                merged[section][name] = value
+        if faults:
+            raise ParameterFaults(faults)
+        document = Document("--set", merged)
+        return _validate(Parameters, document, merged, raise_faults=True)
+
+    def digest(self, market_id: str, overrides: Mapping[str, Any] | None = None) -> str:
+        """sha256 of all that is configured and that the market's runs depend on."""
+        market = self.market(market_id)
+        content = {
+            "market": market.model_dump(mode="json", exclude={"sources"}),
+            "jurisdiction": self.jurisdictions[market.jurisdiction].model_dump(mode="json"),
+            "parameters": self.resolve(market_id, overrides).model_dump(mode="json"),
+            "registers": self._registers_json,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def _registers_json(self) -> Any:
+        # Overrides act on gates, when a run is planned; they change no result.
+        return self.registers.model_dump(mode="json", exclude={"overrides"})
+
+
+def find_root(start: Path | None = None) -> Path:
+    """The nearest folder at or above `start` that holds `parameters/lifecycle.yaml`.
+
+    Raises:
+        FileNotFoundError: There is none; says where it looked.
+    """
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / "parameters" / "lifecycle.yaml").is_file():
+            return folder
+    raise FileNotFoundError(
+        f"no parameters/lifecycle.yaml at or above {here}; run inside a project, or pass --root"
+    )
+
+
+def load_project(root: Path) -> Project:
+    """Read and validate everything below `root/parameters`.
+
+    Raises:
+        ParameterFaults: Faults in what all markets share (lifecycle, defaults,
+            jurisdictions, registers). Faults of a market's own file are in `faults`.
+    """
+    reader = _Reader(root)
+    lifecycle = reader.model("lifecycle.yaml", _Lifecycle)
+    defaults = reader.defaults()
+    jurisdictions = {
+        path.stem: reader.model(f"jurisdictions/{path.name}", Jurisdiction)
+        for path in reader.files("jurisdictions")
+    }
+    registers = reader.registers()
+    if reader.faults:
+        raise ParameterFaults(reader.faults)
+    assert lifecycle and registers
+    markets: dict[str, MarketConfig] = {}
+    faults: dict[str, tuple[Fault, ...]] = {}
+    seen: dict[str, str] = {}
+    for path in reader.files("markets"):
+        market, found = _load_market(root, path, defaults, jurisdictions, registers)
+        twin = seen.setdefault(path.stem.casefold(), path.name)
+        if twin != path.name:
+            found.append(
+                Fault(
+                    f"parameters/markets/{path.name}",
+                    1,
+                    "(file name)",
+                    shown_name(path.stem),
+                    f"a name that differs from {twin} by more than case",
+                    "rename or remove one of the two",
+                )
+            )
+        if found or market is None:
+            faults[path.stem] = tuple(found)
+        else:
+            markets[path.stem] = market
+    _check_registers_name_markets(registers, {*markets, *faults})
+    return Project(
+        root=root,
+        stages=MappingProxyType({stage.id: stage for stage in lifecycle.stages}),
+        markets=MappingProxyType(markets),
+        jurisdictions=MappingProxyType({k: v for k, v in jurisdictions.items() if v}),
+        registers=registers,
+        faults=MappingProxyType(faults),
+        defaults=MappingProxyType(defaults),
+    )
+
+
+def describe_defaults(root: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """Every parameter with its default `value`, `unit` and `meaning`, by section."""
+    data = strict_yaml.load(root / "parameters" / "defaults.yaml", "parameters/defaults.yaml").data
+    return data if isinstance(data, dict) else {}
+
+
+def shown_name(name: str) -> str:
+    return strict_yaml.shown(name)
+
+
+def _unknown(where: str, got: str, known: Iterable[str]) -> Fault:
+    known = sorted(known)
+    close = difflib.get_close_matches(got, known, n=1, cutoff=0.5)
+    fix = f"did you mean {close[0]}?" if close else f"use one of: {', '.join(known[:12]) or '-'}"
+    return Fault(where, 0, "name", strict_yaml.shown(got), "a known name", fix)
+
+
+class _Reader:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.faults: list[Fault] = []
+
+    def files(self, folder: str) -> list[Path]:
+        return sorted((self.root / "parameters" / folder).glob("*.yaml"))
+
+    def document(self, name: str) -> Document | None:
+        path = self.root / "parameters" / name
+        if not path.is_file():
+            self.faults.append(
+                Fault(f"parameters/{name}", 0, "(file)", "no file", "a file", f"create {name}")
+            )
+            return None
+        document = strict_yaml.load(path, f"parameters/{name}")
+        self.faults += document.faults
+        return document
+
+    def model(self, name: str, model: type[M]) -> M | None:
+        document = self.document(name)
+        if document is None or document.data is None:
+            if document and not document.faults:
+                self.faults.append(_empty(document))
+            return None
+        return _validate(model, document, document.data, faults=self.faults)
+
+    def defaults(self) -> dict[str, dict[str, Any]]:
+        document = self.document("defaults.yaml")
+        if document is None:
+            return {}
+        if parsed := _validate(_DEFAULTS, document, document.data, faults=self.faults):
+            values = {
+                section: {name: entry["value"] for name, entry in entries.items()}
+                for section, entries in parsed.model_dump(mode="json").items()
+            }
+            before = len(self.faults)
+            _validate(Parameters, document, values, faults=self.faults)
+            return values if len(self.faults) == before else {}
+        return {}
+
+    def registers(self) -> Registers | None:
+        data: dict[str, Any] = {}
+        lines: dict[KeyPath, int] = {}
+        for name in REGISTERS:
+            document = self.document(f"registers/{name}.yaml")
+            if document is None or document.faults:
+                continue
+            if document.data is not None:
+                data[name] = document.data
+                part = Document(document.file, {name: document.data})
+                part.lines.update({(name, *p): n for p, n in document.lines.items()})
+                lines |= part.lines
+                _validate(Registers, part, part.data, faults=self.faults)
+        return None if self.faults else Registers.model_validate_json(json.dumps(data))
+
+
+def _empty(document: Document) -> Fault:
+    return Fault(document.file, 1, "(file)", "nothing", "content", "fill the file or remove it")
+
+
+class _DefaultEntry(Model):
+    value: Any
+    unit: Sentence
+    meaning: Sentence
+
+
+_DEFAULTS: type[BaseModel] = create_model(
+    "Defaults",
+    __base__=Model,
+    **{
+        section: (
+            create_model(
+                section.title(),
+                __base__=Model,
+                **{name: (_DefaultEntry, ...) for name in info.annotation.model_fields},
+            ),
+            ...,
+        )
+        for section, info in Parameters.model_fields.items()
+    },
+)  # type: ignore[call-overload]
+
+
+def _load_market(
+    root: Path,
+    path: Path,
+    defaults: Mapping[str, Mapping[str, Any]],
+    jurisdictions: Mapping[str, Jurisdiction | None],
+    registers: Registers,
+) -> tuple[MarketConfig | None, list[Fault]]:
+    name = f"parameters/markets/{path.name}"
+    document = strict_yaml.load(path, name)
+    faults = list(document.faults)
+    if not MARKET_ID.fullmatch(path.stem) or len(path.stem) > _LONGEST_MARKET_ID:
+        faults.append(
+            Fault(
+                name,
+                1,
+                "(file name)",
+                shown_name(path.stem),
+                "country-business in lower case, e.g. de-fashion",
+                "rename the file",
+            )
+        )
+    if document.data is None:
+        return None, faults or [_empty(document)]
+    if not isinstance(document.data, dict):
+        got = strict_yaml.shown(document.data)
+        faults.append(Fault(name, 1, "(file)", got, "a mapping", "start with 'title:'"))
+        return None, faults
+    market = _validate(MarketConfig, document, {"id": path.stem, **expand(document.data)}, faults=faults)
+    if market is None:
+        return None, faults
+
+    def fault(key: KeyPath, got: str, known: Iterable[str]) -> None:
+        faults.append(
+            Fault(
+                name,
+                document.line(key),
+                strict_yaml.dotted(key),
+                strict_yaml.shown(got),
+                "a known name",
+                _unknown("", got, known).fix,
+            )
+        )
+
+    if market.jurisdiction not in jurisdictions:
+        fault(("jurisdiction",), market.jurisdiction, jurisdictions)
+    for table, source in market.sources.items():
+        if source.licence not in registers.licences:
+            fault(("sources", table, "licence"), source.licence, registers.licences)
+    merged = {section: dict(entries) for section, entries in defaults.items()}
+    for section, entries in market.parameters.items():
+        if section not in merged:
+            fault(("parameters", section), section, merged)
+            continue
+        for entry in entries:
+            if entry not in merged[section]:
+                fault(("parameters", section, entry), entry, merged[section])
+        merged[section] |= entries
+    if not faults:
+        _validate(Parameters, document, merged, faults=faults, prefix=("parameters",))
+    return (None if faults else market), faults
+
+
+def _check_registers_name_markets(registers: Registers, markets: set[str]) -> None:
+    faults = []
+    for role_id, role in registers.roles.items():
+        for market in role.markets:
+            if market != "all" and market not in markets:
+                fault = _unknown("parameters/registers/roles.yaml", market, [*markets, "all"])
+                faults.append(_at(fault, f"{role_id}.markets"))
+    for number, override in enumerate(registers.overrides):
+        if override.market not in markets:
+            fault = _unknown("parameters/registers/overrides.yaml", override.market, markets)
+            faults.append(_at(fault, f"[{number}].market"))
+        if override.who not in registers.owners:
+            fault = _unknown("parameters/registers/overrides.yaml", override.who, registers.owners)
+            faults.append(_at(fault, f"[{number}].who"))
+    for owner_id, owner in registers.owners.items():
+        if owner.escalates_to and owner.escalates_to not in registers.owners:
+            fault = _unknown(
+                "parameters/registers/owners.yaml", owner.escalates_to, registers.owners
+            )
+            faults.append(_at(fault, f"{owner_id}.escalates_to"))
+    if faults:
+        raise ParameterFaults(faults)
+
+
+def _at(fault: Fault, field: str) -> Fault:
+    return Fault(fault.file, 1, field, fault.got, fault.expected, fault.fix)
+
+
+def _validate(
+    model: type[M],
+    document: Document,
+    data: Any,
+    *,
+    faults: list[Fault] | None = None,
+    raise_faults: bool = False,
+    prefix: KeyPath = (),
+) -> Any:
+    try:
+        # JSON mode is strict about what YAML holds and still reads dates and enums from text.
+        return model.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        found = [_to_fault(model, document, item, prefix) for item in error.errors()]
+    if raise_faults:
+        raise ParameterFaults(found)
+    assert faults is not None
+    faults += found
+    return None
+
+
+def _to_fault(model: type[BaseModel], document: Document, item: Any, prefix: KeyPath) -> Fault:
+    path = tuple(part for part in item["loc"] if part not in ("[key]",))
+    got = strict_yaml.shown(item["input"])
+    match item["type"]:
+        case "missing":
+            got, expected, fix = "nothing", "a value", f"add '{path[-1]}:'"
+        case "extra_forbidden":
+            known = _fields(model, path[:-1])
+            got, expected = strict_yaml.shown(path[-1]), "a known key"
+            fix = _unknown("", str(path[-1]), known).fix
+        case _:
+            expected = item["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+            fix = "correct the value"
+    where = (*prefix, *path)
+    return Fault(
+        document.file, document.line(where), strict_yaml.dotted(where), got, expected, fix
+    )
+
+
+def _fields(model: Any, path: KeyPath) -> list[str]:
+    """Names that are allowed at `path` inside `model`."""
+    schema = model.model_json_schema()
+    definitions = schema.get("$defs", {})
+
+    def resolve(node: Any) -> Any:
+        while "$ref" in node:
+            node = definitions[node["$ref"].rsplit("/", 1)[-1]]
+        for option in (*node.get("anyOf", ()), *node.get("allOf", ())):
+            if "$ref" in option or "properties" in option:
+                return resolve(option)
+        return node
+
+    node = resolve(schema)
+    for part in path:
+        node = (
+            node.get("items", {})
+            if isinstance(part, int)
+            else node.get("properties", {}).get(part) or node.get("additionalProperties") or {}
+        )
+        node = resolve(node) if isinstance(node, dict) else {}
+    return list(node.get("properties", {}))
+
+

@@ -1,0 +1,96 @@
+"""Registers: what people decide, as YAML under version control, validated at start-up.
+
+Code acts on every register here: roles and licences shape what `open_market` returns,
+overrides let a gate pass, owners answer for findings.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from insight_lib.schema import TABLES
+
+Id = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$", max_length=40)]
+Sentence = Annotated[str, StringConstraints(min_length=3, max_length=2000)]
+Purpose = Literal["analytics", "modelling", "activation", "fairness"]
+
+
+class Model(BaseModel):
+    """Frozen, strict, and closed: an unknown key is a fault."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Owner(Model):
+    """A role that answers for findings."""
+
+    title: Sentence
+    escalates_to: Id | None = None
+
+
+class Role(Model):
+    """What a role may read.
+
+    `markets` lists market ids, or `["all"]`; `hidden_tags` are column tags it never sees;
+    `hidden_columns` names further columns per table.
+    """
+
+    markets: tuple[str, ...] = Field(min_length=1)
+    purposes: tuple[Purpose, ...] = Field(min_length=1)
+    hidden_tags: tuple[Literal["identifier", "personal", "sensitive"], ...] = ()
+    hidden_columns: dict[str, tuple[str, ...]] = {}
+    expires: date | None = None
+
+    @model_validator(mode="after")
+    def _known_columns(self) -> Role:
+        for table, columns in self.hidden_columns.items():
+            if table not in TABLES:
+                raise ValueError(f"no table {table!r}")
+            for column in columns:
+                if column not in TABLES[table].names:
+                    raise ValueError(f"{table} has no column {column!r}")
+        return self
+
+
+class Licence(Model):
+    """What the owner of a data source lets us do with it."""
+
+    licensor: Sentence
+    uses: tuple[Purpose, ...] = Field(min_length=1)
+    clause: Sentence
+    may_redistribute: bool
+    territories: tuple[str, ...] = Field(min_length=1)
+    expires: date | None = None
+
+
+class Override(Model):
+    """A recorded decision to go on although a gate says stop."""
+
+    gate: str
+    market: str
+    why: Sentence
+    who: Id
+    until: date
+
+
+class Registers(Model):
+    """All registers of a project."""
+
+    owners: dict[Id, Owner] = {}
+    roles: dict[Id, Role] = {}
+    licences: dict[Id, Licence] = {}
+    overrides: tuple[Override, ...] = ()
+
+    def overridden(self, market: str, *, as_of: date) -> dict[str, str]:
+        """Gate id to reason, for the overrides of `market` that are in force on `as_of`."""
+        return {
+            o.gate: f"{o.why} ({o.who}, until {o.until.isoformat()})"
+            for o in self.overrides
+            if o.market == market and as_of <= o.until
+        }
+
+
+REGISTERS = tuple(Registers.model_fields)
