@@ -131,6 +131,7 @@ class Market:
         Raises:
             Refused: The stage does not declare this table.
         """
+        import pandas as pd
         import pyarrow as pa
 
         if name not in self.publishes:
@@ -138,9 +139,12 @@ class Market:
                 f"stage {self.request.stage} does not publish {name!r}; "
                 "declare it under `publishes` in parameters/lifecycle.yaml"
             )
-        if hasattr(frame, "to_pyarrow"):
-            frame = frame.to_pyarrow()
-        data = frame if isinstance(frame, pa.Table) else pa.Table.from_pandas(frame, False)
+        if isinstance(frame, pa.Table):
+            data = frame
+        elif isinstance(frame, pd.DataFrame):
+            data = pa.Table.from_pandas(frame, preserve_index=False)
+        else:
+            data = frame.to_pyarrow()
         stored = f"{name}@{self.segment}" if self.segment else name
         lineage = {n: used["version"] for n, used in self._used["tables"].items()}
         version = write_table(
@@ -261,8 +265,7 @@ class Market:
             allowed = latest.filter(latest.decision == "granted").anti_join(
                 refused_then, "customer_id"
             )
-            known = table.semi_join(allowed, table[customer] == allowed.customer_id)
-            return known
+            return table.semi_join(allowed, table[customer] == allowed.customer_id)
         refused = latest.filter(latest.decision == "refused").select("customer_id")
         refused = refused.union(refused_then.select("customer_id"), distinct=True)
         return table.anti_join(refused, table[customer] == refused.customer_id)
@@ -278,7 +281,8 @@ class Market:
             import duckdb
             import ibis
 
-            raw = duckdb.connect(config={"TimeZone": "UTC", "memory_limit": _ENGINE_MEMORY})
+            raw = duckdb.connect(config={"memory_limit": _ENGINE_MEMORY})
+            raw.execute("SET TimeZone='UTC'")
             # Sums of doubles depend on the order of the parts; one order, one result.
             raw.execute("SET preserve_insertion_order=true")
             connection = ibis.duckdb.from_connection(raw)
@@ -384,9 +388,7 @@ def _run_request(market: str, stage: str) -> Request | None:
     )
 
 
-def _interactive_request(
-    project: Project, config: MarketConfig, stage: str, role: str
-) -> Request:
+def _interactive_request(project: Project, config: MarketConfig, stage: str, role: str) -> Request:
     manifest = read_manifest(project.lake_dir, config.region, config.id)
     if manifest is None or manifest.as_of is None:
         raise LakeError(f"{config.id} has no data yet; run `insight ingest --market {config.id}`")

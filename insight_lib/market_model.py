@@ -57,9 +57,7 @@ class ColumnSource(Model):
             self.weeks_since is not None,
         ]
         if sum(given) != 1:
-            raise ValueError(
-                "exactly one of from, constant, sum, join, row_number or weeks_since"
-            )
+            raise ValueError("exactly one of from, constant, sum, join, row_number or weeks_since")
         if (self.weeks_since is None) != (self.column is None):
             raise ValueError("weeks_since and column go together")
         if self.zone and self.zone not in _zones():

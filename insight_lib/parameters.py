@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, Field, ValidationError, create_model
 
@@ -133,7 +133,7 @@ class Project:
         for layer in layers:
             for section, entries in layer.items():
                 merged[section] |= entries
-        faults = []
+        faults: list[Fault] = []
         for key, value in (overrides or {}).items():
             section, _, name = key.partition(".")
             if name not in merged.get(section, {}):
@@ -143,8 +143,10 @@ class Project:
                 merged[section][name] = value
         if faults:
             raise ParameterFaults(faults)
-        document = Document("--set", merged)
-        return _validate(Parameters, document, merged, raise_faults=True)
+        parameters = _validate(Parameters, Document("--set", merged), merged, faults=faults)
+        if parameters is None:
+            raise ParameterFaults(faults)
+        return parameters
 
     def digest(self, market_id: str, overrides: Mapping[str, Any] | None = None) -> str:
         """sha256 of all that is configured and that the market's runs depend on."""
@@ -277,7 +279,7 @@ class _Reader:
         document = self.document("defaults.yaml")
         if document is None:
             return {}
-        if parsed := _validate(_DEFAULTS, document, document.data, faults=self.faults):
+        if parsed := _validate(_defaults_model(), document, document.data, faults=self.faults):
             values = {
                 section: {name: entry["value"] for name, entry in entries.items()}
                 for section, entries in parsed.model_dump(mode="json").items()
@@ -313,21 +315,14 @@ class _DefaultEntry(Model):
     meaning: Sentence
 
 
-_DEFAULTS: type[BaseModel] = create_model(
-    "Defaults",
-    __base__=Model,
-    **{
-        section: (
-            create_model(
-                section.title(),
-                __base__=Model,
-                **{name: (_DefaultEntry, ...) for name in info.annotation.model_fields},
-            ),
-            ...,
-        )
-        for section, info in Parameters.model_fields.items()
-    },
-)  # type: ignore[call-overload]
+def _defaults_model() -> type[BaseModel]:
+    """A model with a value, a unit and a meaning for every parameter there is."""
+    sections: dict[str, Any] = {}
+    for section, info in Parameters.model_fields.items():
+        model = cast("type[BaseModel]", info.annotation)
+        entries: dict[str, Any] = dict.fromkeys(model.model_fields, (_DefaultEntry, ...))
+        sections[section] = (create_model(section.title(), __base__=Model, **entries), ...)
+    return create_model("Defaults", __base__=Model, **sections)
 
 
 def _load_market(
@@ -357,7 +352,8 @@ def _load_market(
         got = strict_yaml.shown(document.data)
         faults.append(Fault(name, 1, "(file)", got, "a mapping", "start with 'title:'"))
         return None, faults
-    market = _validate(MarketConfig, document, {"id": path.stem, **expand(document.data)}, faults=faults)
+    data = {"id": path.stem, **expand(document.data)}
+    market = _validate(MarketConfig, document, data, faults=faults)
     if market is None:
         return None, faults
 
@@ -425,20 +421,15 @@ def _validate(
     document: Document,
     data: Any,
     *,
-    faults: list[Fault] | None = None,
-    raise_faults: bool = False,
+    faults: list[Fault],
     prefix: KeyPath = (),
-) -> Any:
+) -> M | None:
     try:
         # JSON mode is strict about what YAML holds and still reads dates and enums from text.
         return model.model_validate_json(json.dumps(data))
     except ValidationError as error:
-        found = [_to_fault(model, document, item, prefix) for item in error.errors()]
-    if raise_faults:
-        raise ParameterFaults(found)
-    assert faults is not None
-    faults += found
-    return None
+        faults += [_to_fault(model, document, item, prefix) for item in error.errors()]
+        return None
 
 
 def _to_fault(model: type[BaseModel], document: Document, item: Any, prefix: KeyPath) -> Fault:
@@ -455,9 +446,7 @@ def _to_fault(model: type[BaseModel], document: Document, item: Any, prefix: Key
             expected = item["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
             fix = "correct the value"
     where = (*prefix, *path)
-    return Fault(
-        document.file, document.line(where), strict_yaml.dotted(where), got, expected, fix
-    )
+    return Fault(document.file, document.line(where), strict_yaml.dotted(where), got, expected, fix)
 
 
 def _fields(model: Any, path: KeyPath) -> list[str]:
@@ -482,5 +471,3 @@ def _fields(model: Any, path: KeyPath) -> list[str]:
         )
         node = resolve(node) if isinstance(node, dict) else {}
     return list(node.get("properties", {}))
-
-

@@ -286,9 +286,7 @@ _TABLES = (
         columns=(
             _customer(),
             _text("purpose", "analytics, modelling, activation, …", required=True),
-            _text(
-                "decision", "granted or refused", required=True, allowed=("granted", "refused")
-            ),
+            _text("decision", "granted or refused", required=True, allowed=("granted", "refused")),
             _instant("decided_at", "instant of the decision, UTC", required=True),
             _text("wording_version", "version of the consent text shown"),
         ),

@@ -115,7 +115,9 @@ def _raw(origin: ColumnSource, types: Mapping[str, str]) -> tuple[str, str]:
         )
         return f"({terms})", "DECIMAL(18,4)"
     if origin.join:
-        return " || '-' || ".join(f"CAST({quoted(RAW + c)} AS VARCHAR)" for c in origin.join), "VARCHAR"
+        return " || '-' || ".join(
+            f"CAST({quoted(RAW + c)} AS VARCHAR)" for c in origin.join
+        ), "VARCHAR"
     if origin.weeks_since is not None and origin.column:
         number = f"TRY_CAST({quoted(RAW + origin.column)} AS INTEGER)"
         start = literal(origin.weeks_since.isoformat())
@@ -216,9 +218,7 @@ def _kind(type_: Type) -> str:
     }[type_]
 
 
-def _limits(
-    schema: TableSchema, column: Column, source: Source, market: MarketConfig
-) -> list[str]:
+def _limits(schema: TableSchema, column: Column, source: Source, market: MarketConfig) -> list[str]:
     limits = []
     if column.minimum is not None:
         limits.append(f"WHEN {{v}} < {column.minimum:g} THEN 'below {column.minimum:g}'")

@@ -317,7 +317,8 @@ def _check_header(file: Path, header: list[str], source: Source) -> None:
     folded: dict[str, str] = {}
     for name in header:
         if name.casefold() in folded:
-            faults.append(f"header: {folded[name.casefold()]!r} and {name!r} differ by case at most")
+            twin = folded[name.casefold()]
+            faults.append(f"header: {twin!r} and {name!r} are the same but for case")
         folded.setdefault(name.casefold(), name)
     for name in source.used:
         if name not in header:
@@ -382,18 +383,12 @@ def _count_csv_records(file: Path, source: Source) -> int:
     """
     import numpy as np
 
-    width = 2 if source.encoding == "utf-16" else 1
-    if width == 2:
-        text = file.read_text(encoding="utf-16", newline="")
-        chunks: Iterator[bytes] = iter([text.encode("utf-8", "replace")])
-        handle = None
-    else:
-        handle = file.open("rb")
-        chunks = iter(lambda: handle.read(_SCAN_BYTES), b"")
     records, quotes, before = 0, 0, ord("\n")
     quote = ord(source.quote)
-    try:
-        for chunk in chunks:
+    with file.open("rb") as handle:
+        while chunk := handle.read(_SCAN_BYTES):
+            if source.encoding == "utf-16":  # its line breaks and quotes are two bytes each
+                chunk = chunk.replace(b"\0", b"").removeprefix(b"\xff\xfe")
             data = np.frombuffer(chunk, dtype=np.uint8)
             # A carriage return alone ends a line too; before a line feed it is part of it.
             previous = np.concatenate([[before], data[:-1]])
@@ -403,9 +398,6 @@ def _count_csv_records(file: Path, source: Source) -> int:
             records += int(np.count_nonzero(ends & ~blank & ~inside))
             quotes += int(np.count_nonzero(data == quote))
             before = int(data[-1])
-    finally:
-        if handle:
-            handle.close()
     return records + (0 if before in (ord("\n"), ord("\r")) else 1)
 
 

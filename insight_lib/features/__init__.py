@@ -1,0 +1,1 @@
+"""Stage 03: describe each customer comparably."""

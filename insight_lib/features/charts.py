@@ -1,0 +1,229 @@
+"""Results as figures."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+import pandas as pd
+
+from insight_lib.charts import (
+    Caption,
+    Chart,
+    Mark,
+    plot_bars,
+    plot_dots,
+    plot_histogram,
+    plot_waterfall,
+)
+from insight_lib.features.rhythm import OrderGaps, WeekRhythm
+from insight_lib.features.story import readable
+from insight_lib.features.value import CategoryMoves, Concentration, RevenueChange, RfmGroups
+from insight_lib.findings import Measured, Prose, format_value
+
+_LONGEST_GAP_SHOWN_DAYS = 60
+
+
+def chart_drivers(result: RevenueChange, *, market: str, source: str) -> Chart:
+    """Revenue before to revenue after, by driver."""
+    name, effect = max(result.drivers, key=lambda pair: (abs(pair[1]), pair[0]))
+    revenue = result.revenue
+    moved = Measured(value=effect, unit=revenue.unit, n=revenue.n, as_of=revenue.as_of)
+    return plot_waterfall(
+        list(result.drivers),
+        caption=Caption(
+            id="drivers",
+            title=Prose(
+                "{name} moved revenue most: {moved:signed}",
+                name=name,
+                moved=moved,
+            ),
+            subtitle=f"Revenue, {market}, {result.window_days} days against the "
+            f"{result.window_days} before",
+            source=source,
+            reading=Prose(
+                "Read from top to bottom: the first bar is revenue before, the steps are what each "
+                "driver added or took, the last bar is revenue now. The steps add up exactly. "
+                "It says which driver moved, not why."
+            ),
+        ),
+        start=("Before", result.revenue_before.value),
+        end="Now",
+        unit=revenue.unit,
+    )
+
+
+def chart_concentration(result: Concentration, *, market: str, source: str) -> Chart:
+    """Revenue share by tenth of customers."""
+    return plot_bars(
+        result.curve,
+        caption=Caption(
+            id="concentration",
+            title=Prose(
+                "The best {top} of customers bring {share} of revenue",
+                top=result.top,
+                share=result.share,
+            ),
+            subtitle=f"Share of revenue by tenth of customers, {market}",
+            source=source,
+            reading=Prose(
+                "Customers are put in a row by spend and cut into ten equal groups. If all spent "
+                "alike, every bar would be as long as every other."
+            ),
+        ),
+        label="group",
+        value="revenue_share",
+        unit="share",
+        n="customers",
+        highlight=list(result.curve["group"][:2]),
+        is_sorted=False,
+    )
+
+
+def chart_gaps(result: OrderGaps, *, market: str, source: str) -> Chart:
+    """Histogram of gaps between order days."""
+    gaps = result.counts["gap_days"].to_numpy()
+    weights = result.counts["n_gaps"].to_numpy()
+    edges = np.arange(0.5, _LONGEST_GAP_SHOWN_DAYS + 1.5, 1.0)
+    counts, _ = np.histogram(gaps, bins=edges, weights=weights)
+    beyond = float(weights[gaps > _LONGEST_GAP_SHOWN_DAYS].sum() / weights.sum())
+    as_of = result.median_days.as_of
+    return plot_histogram(
+        [float(c) for c in counts],
+        [float(e) for e in edges],
+        caption=Caption(
+            id="gaps",
+            title=Prose(
+                "Half of all next orders come within {median}, nine in ten within {most}",
+                median=result.median_days,
+                most=result.most_days,
+            ),
+            subtitle=f"Days from one order day to the next, {market}",
+            source=source,
+            reading=Prose(
+                "Each bar counts gaps of one length; the customers who order often give many. "
+                "{beyond} of the gaps are longer than the picture.",
+                beyond=Measured(
+                    value=beyond, unit="share", n=result.median_days.n, as_of=as_of
+                ),
+            ),
+        ),
+        unit="days",
+        x_title="Days to the next order day",
+        count_title="Gaps",
+        marks=[
+            Mark(at=result.median_days.value, text="half"),
+            Mark(at=result.most_days.value, text="nine in ten"),
+        ],
+    )
+
+
+def chart_week(result: WeekRhythm, *, market: str, source: str) -> Chart:
+    """Index by day of the week."""
+    return plot_dots(
+        result.by_day,
+        caption=Caption(
+            id="week",
+            title=Prose(
+                "{busiest} is the strongest day, {quietest} the weakest",
+                busiest=result.busiest,
+                quietest=result.quietest,
+            ),
+            subtitle=f"Revenue against an average day, {market}, local time",
+            source=source,
+            reading=Prose(
+                "The middle line is an average day. The line through each point is the range the "
+                "true figure very likely lies in, judged by how much whole weeks differ."
+            ),
+        ),
+        label="weekday",
+        value="index",
+        lower="lower",
+        upper="upper",
+        unit="index",
+        n="n_weeks",
+        highlight=[result.busiest],
+        is_sorted=False,
+        reference=Mark(at=1.0, text="average day"),
+    )
+
+
+def chart_categories(result: CategoryMoves, *, market: str, source: str, window_days: int) -> Chart:
+    """Moves of revenue share, largest first."""
+    moves = result.moves.assign(category=result.moves["category"].map(readable))
+    strongest = readable(result.strongest[0]) if result.strongest else ""
+    return plot_dots(
+        moves,
+        caption=Caption(
+            id="categories",
+            title=(
+                Prose(
+                    "{name} moved most: {value:signed} of revenue share",
+                    name=strongest,
+                    value=result.strongest[1],
+                )
+                if result.strongest
+                else Prose("No category moved beyond chance")
+            ),
+            subtitle=f"Change of revenue share in percentage points, {market}, "
+            f"{window_days} days against the {window_days} before",
+            source=source,
+            reading=Prose(
+                "Right of the line: a larger share than before. Where the range crosses the line, "
+                "the move may be chance. Shares add up to the whole, so one gain is another's loss."
+            ),
+        ),
+        label="category",
+        value="change_points",
+        lower="lower",
+        upper="upper",
+        unit="points",
+        n="customers",
+        highlight=[strongest] if strongest else (),
+        reference=Mark(at=0.0, text="no change"),
+    )
+
+
+def chart_rfm(result: RfmGroups, *, market: str, source: str) -> Chart:
+    """Revenue share by RFM group."""
+    best = result.groups.sort_values(["revenue_share", "group"]).iloc[-1]
+    return plot_bars(
+        result.groups,
+        caption=Caption(
+            id="rfm",
+            title=Prose(
+                "{group}: {customers} customers with {share} of revenue",
+                group=str(best["group"]),
+                customers=Measured(
+                    value=float(best["customers"]),
+                    unit="count",
+                    n=int(best["customers"]),
+                    as_of=result.slipping.as_of,
+                ),
+                share=Measured(
+                    value=float(best["revenue_share"]),
+                    unit="share",
+                    n=int(best["customers"]),
+                    as_of=result.slipping.as_of,
+                ),
+            ),
+            subtitle=f"Share of revenue by recency, frequency and spend, {market}",
+            source=source,
+            reading=Prose(
+                "Good means the upper part by orders and by spend; slipping means good but less "
+                "recent than most. The groups cover every customer once."
+            ),
+        ),
+        label="group",
+        value="revenue_share",
+        unit="share",
+        n="customers",
+        highlight=[str(best["group"])],
+    )
+
+
+def source_line(tables: dict[str, int], *, as_of: date) -> str:
+    """Where the figures come from: tables with their snapshot."""
+    named = ", ".join(f"{name} (snapshot {version})" for name, version in sorted(tables.items()))
+    moment = format_value(pd.Timestamp(as_of).date())
+    return f"Source: {named}; to {moment}."

@@ -1,0 +1,161 @@
+"""One row per customer, aggregated in the engine; no order line leaves it."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+import ibis
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+_WEEKEND = (5, 6)  # ibis: Monday is 0
+_EVENING_HOURS = (17, 22)
+
+
+def orders(lines: ir.Table) -> ir.Table:
+    """One row per order of a known customer.
+
+    Args:
+        lines: `transactions` as in `schema.TABLES`; lines without a customer are left out.
+
+    Returns:
+        order_id, customer_id, order_date (local), ordered_local, amount and
+        discount_amount (in the lines' currency), coupon_amount, returned_amount
+        (positive), n_lines.
+    """
+    known = lines.filter(lines.customer_id.notnull())
+    zero = ibis.literal(0, type="decimal(18, 4)")
+
+    def money(column: str) -> ir.Value:
+        return known[column].coalesce(zero) if column in known.columns else zero
+
+    by_order = known.group_by(["order_id", "customer_id"]).agg(
+        ordered_local=known.ordered_local.min(),
+        amount=known.amount.sum(),
+        discount_amount=money("discount_amount").sum(),
+        coupon_amount=money("coupon_amount").sum(),
+        returned_amount=ibis.ifelse(known.amount < 0, -known.amount, zero).sum(),
+        n_lines=known.count(),
+    )
+    return by_order.mutate(order_date=by_order.ordered_local.date())
+
+
+def window(as_of: date, days: int, *, ago: int = 0) -> tuple[date, date]:
+    """First and last day of a window of `days` that ends `ago` days before `as_of`."""
+    last = as_of - timedelta(days=ago)
+    return last - timedelta(days=days - 1), last
+
+
+def within(column: ir.Value, days: tuple[date, date]) -> ir.BooleanValue:
+    """Whether a date lies in a window, both ends included."""
+    first, last = (ibis.date(day.isoformat()) for day in days)
+    return column.between(first, last)
+
+
+def customer_features(
+    by_order: ir.Table, *, as_of: date, history_days: int, recent_days: int, rfm_groups: int
+) -> ir.Table:
+    """Recency, frequency, spend, gaps, discounts, rhythm and recent change per customer.
+
+    Args:
+        by_order: As from `orders`.
+        as_of: Last complete day.
+        history_days: How far back to look; customers without an order in it are left out.
+        recent_days: Length of the recent window and of the one before it.
+        rfm_groups: Equal groups for the three scores, largest is best.
+
+    Returns:
+        One row per customer: customer_id, first_order_date, last_order_date,
+        days_since_last_order, n_orders, n_order_days, n_lines, revenue_amount,
+        mean_order_amount, mean_gap_days (missing after one order day), discount_share,
+        coupon_share, returned_amount, weekend_share, evening_share, n_orders_recent,
+        revenue_recent_amount, n_orders_before, revenue_before_amount, recency_score,
+        frequency_score, spend_score. Ties in the scores are broken by customer_id, so the
+        same input gives the same scores.
+    """
+    history = by_order.filter(within(by_order.order_date, window(as_of, history_days)))
+    recent = within(history.order_date, window(as_of, recent_days))
+    before = within(history.order_date, window(as_of, recent_days, ago=recent_days))
+    zero = ibis.literal(0, type="decimal(18, 4)")
+    weekend = history.order_date.day_of_week.index().isin(_WEEKEND)
+    evening = history.ordered_local.hour().between(*_EVENING_HOURS)
+    totals = history.group_by("customer_id").agg(
+        first_order_date=history.order_date.min(),
+        last_order_date=history.order_date.max(),
+        n_orders=history.count(),
+        n_order_days=history.order_date.nunique(),
+        n_lines=history.n_lines.sum(),
+        revenue_amount=history.amount.sum(),
+        discount_amount=history.discount_amount.sum(),
+        coupon_amount=history.coupon_amount.sum(),
+        returned_amount=history.returned_amount.sum(),
+        weekend_share=weekend.cast("float64").mean(),
+        evening_share=evening.cast("float64").mean(),
+        n_orders_recent=recent.sum(),
+        revenue_recent_amount=ibis.ifelse(recent, history.amount, zero).sum(),
+        n_orders_before=before.sum(),
+        revenue_before_amount=ibis.ifelse(before, history.amount, zero).sum(),
+    )
+    span_days = totals.last_order_date.delta(totals.first_order_date, unit="day")
+    gross = (totals.revenue_amount + totals.discount_amount).cast("float64")
+    described = totals.mutate(
+        days_since_last_order=ibis.date(as_of.isoformat()).delta(
+            totals.last_order_date, unit="day"
+        ),
+        mean_order_amount=totals.revenue_amount.cast("float64") / totals.n_orders,
+        mean_gap_days=span_days / (totals.n_order_days - 1).nullif(0),
+        discount_share=totals.discount_amount.cast("float64") / gross.nullif(0),
+        coupon_share=totals.coupon_amount.cast("float64") / gross.nullif(0),
+    ).drop("discount_amount", "coupon_amount")
+
+    def score(value: ir.Value) -> ir.IntegerValue:
+        order = [value, described.customer_id]
+        return ibis.ntile(rfm_groups).over(ibis.window(order_by=order)) + 1
+
+    return described.mutate(
+        recency_score=score(-described.days_since_last_order),
+        frequency_score=score(described.n_orders),
+        spend_score=score(described.revenue_amount),
+    )
+
+
+def category_columns(lines: ir.Table, products: ir.Table, *, level: str) -> ir.Table:
+    """Breadth and focus of each customer's baskets.
+
+    Args:
+        lines: Order lines of the history window.
+        products: `products`; lines without a product there count as "unknown".
+        level: Column of `products` to group by, e.g. `department`.
+
+    Returns:
+        customer_id, n_categories, top_category (largest spend; ties by name),
+        top_category_share of the customer's spend.
+    """
+    spend = category_spend(lines, products, level=level)
+    spend = spend.filter(spend.amount > 0)
+    rank = ibis.row_number().over(
+        ibis.window(group_by="customer_id", order_by=[spend.amount.desc(), spend.category])
+    )
+    ranked = spend.mutate(rank=rank)
+    by_customer = ranked.group_by("customer_id").agg(
+        n_categories=ranked.count(),
+        top_category=ranked.category.max(where=ranked["rank"] == 0),
+        top_amount=ranked.amount.max(),
+        total=ranked.amount.sum(),
+    )
+    return by_customer.mutate(
+        top_category_share=by_customer.top_amount.cast("float64")
+        / by_customer.total.cast("float64")
+    ).drop("top_amount", "total")
+
+
+def category_spend(lines: ir.Table, products: ir.Table, *, level: str) -> ir.Table:
+    """Spend per customer and category: customer_id, category, amount."""
+    known = lines.filter(lines.customer_id.notnull())
+    # Lines shrink to customer x product before the join, so the join stays small.
+    by_product = known.group_by(["customer_id", "product_id"]).agg(amount=known.amount.sum())
+    named = by_product.left_join(products.select("product_id", category=level), "product_id")
+    named = named.mutate(category=named.category.coalesce("unknown"))
+    return named.group_by(["customer_id", "category"]).agg(amount=named.amount.sum())

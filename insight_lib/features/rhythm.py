@@ -1,0 +1,235 @@
+"""When customers come back: gaps between orders, repeat rate, and the week's rhythm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+
+import ibis
+import numpy as np
+import pandas as pd
+
+from insight_lib.features.customers import window, within
+from insight_lib.findings import Estimate, Measured
+from insight_lib.statistics import TooFew, estimate_ratio, estimate_ratio_change
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_LATE_FACTOR = 3
+_LATE_MINIMUM_ORDER_DAYS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderGaps:
+    """How long customers take to the next order day, and who is late by their own rhythm.
+
+    Attributes:
+        counts: Gaps by length, columns gap_days and n_gaps.
+        median_days, most_days: Half, and nine in ten, of the gaps are at most this long.
+        n_regular: Customers with at least five order days, so with a rhythm of their own.
+        n_late: Of them, silent for more than three times their own mean gap.
+        late_revenue: What the late ones spent in the history window.
+    """
+
+    counts: pd.DataFrame
+    median_days: Measured
+    most_days: Measured
+    n_regular: int
+    n_late: Measured
+    late_revenue: Measured
+    late_factor: int = _LATE_FACTOR
+
+
+def estimate_order_gaps(
+    by_order: ir.Table,
+    features: pd.DataFrame,
+    *,
+    as_of: date,
+    history_days: int,
+    currency: str,
+) -> OrderGaps:
+    """Describe gaps between order days; several orders on one day count once.
+
+    Args:
+        by_order: As from `customers.orders`.
+        features: As from `customers.customer_features`.
+
+    Raises:
+        TooFew: No customer has ordered on two days.
+    """
+    history = by_order.filter(within(by_order.order_date, window(as_of, history_days)))
+    days = history.select("customer_id", "order_date").distinct()
+    previous = days.order_date.lag().over(
+        ibis.window(group_by="customer_id", order_by="order_date")
+    )
+    gaps = days.mutate(gap_days=days.order_date.delta(previous, unit="day"))
+    counted = gaps.filter(gaps.gap_days.notnull()).group_by("gap_days").agg(n_gaps=ibis._.count())
+    counts = counted.order_by("gap_days").to_pandas()
+    if counts.empty:
+        raise TooFew("no customer has ordered on two days")
+    cumulated = counts["n_gaps"].cumsum() / counts["n_gaps"].sum()
+    regular = features[features["n_order_days"] >= _LATE_MINIMUM_ORDER_DAYS]
+    late = regular[regular["days_since_last_order"] > _LATE_FACTOR * regular["mean_gap_days"]]
+    n = len(features)
+
+    def quantile(share: float) -> Measured:
+        gap = counts["gap_days"][np.searchsorted(cumulated, share)]
+        return Measured(value=float(gap), unit="days", n=n, as_of=as_of)
+
+    return OrderGaps(
+        counts=counts,
+        median_days=quantile(0.5),
+        most_days=quantile(0.9),
+        n_regular=len(regular),
+        n_late=Measured(value=len(late), unit="count", n=len(regular), as_of=as_of),
+        late_revenue=Measured(
+            value=float(late["revenue_amount"].sum()), unit=currency, n=len(late), as_of=as_of
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepeatRate:
+    """Share of active customers who order again in time, and how it changed.
+
+    Attributes:
+        rate: Of customers with an order in the entry window, those with a further order
+            day within the window after their first one there.
+        before: The same, one window earlier.
+        change: `rate` less `before`, in shares, over the same customers.
+    """
+
+    rate: Estimate
+    before: Estimate
+    change: Estimate
+    window_days: int
+
+
+def estimate_repeat_rate(
+    by_order: ir.Table, *, as_of: date, window_days: int, level: float = 0.95
+) -> RepeatRate:
+    """Estimate the repeat rate from customers whose window has closed by `as_of`.
+
+    The entry window ends `window_days` before `as_of`, so everyone in it had the full
+    time to return and late entrants do not look worse than they are.
+
+    Args:
+        by_order: As from `customers.orders`.
+        window_days: Length of the entry window and of the time to return.
+
+    Raises:
+        TooFew: Nobody ordered in one of the two entry windows.
+    """
+    days = by_order.select("customer_id", "order_date").distinct()
+    now = _entered_and_returned(days, window(as_of, window_days, ago=window_days), window_days)
+    then = _entered_and_returned(days, window(as_of, window_days, ago=2 * window_days), window_days)
+    both = now.merge(then, on="customer_id", how="outer", suffixes=("", "_before")).fillna(0)
+    after_pair = (both["has_returned"], both["has_entered"])
+    before_pair = (both["has_returned_before"], both["has_entered_before"])
+    return RepeatRate(
+        rate=_clipped(estimate_ratio(*after_pair, unit="share", as_of=as_of, level=level)),
+        before=_clipped(estimate_ratio(*before_pair, unit="share", as_of=as_of, level=level)),
+        change=estimate_ratio_change(
+            before_pair, after_pair, as_of=as_of, relative=False, level=level
+        ),
+        window_days=window_days,
+    )
+
+
+def _clipped(rate: Estimate) -> Estimate:
+    from dataclasses import replace
+
+    return replace(rate, lower=max(rate.lower, 0.0), upper=min(rate.upper, 1.0))
+
+
+def _entered_and_returned(
+    days: ir.Table, entry: tuple[date, date], window_days: int
+) -> pd.DataFrame:
+    entered = (
+        days.filter(within(days.order_date, entry))
+        .group_by("customer_id")
+        .agg(entry_date=ibis._.order_date.min())
+    )
+    joined = entered.left_join(days, "customer_id")
+    gap_days = joined.order_date.delta(joined.entry_date, unit="day")
+    returned = joined.group_by("customer_id").agg(
+        has_returned=gap_days.between(1, window_days).max().cast("int64")
+    )
+    return returned.order_by("customer_id").to_pandas().assign(has_entered=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeekRhythm:
+    """How revenue falls on the days of the week, against an even seventh.
+
+    Attributes:
+        by_day: weekday, index (1 is the average day), lower, upper, n_weeks.
+        busiest, quietest: Name of the day.
+        busiest_index, quietest_index: Against the average day.
+        is_clear: Whether busiest and quietest differ beyond chance.
+    """
+
+    by_day: pd.DataFrame
+    busiest: str
+    quietest: str
+    busiest_index: Estimate
+    quietest_index: Estimate
+    is_clear: bool
+
+
+_FEWEST_WEEKS = 12
+
+
+def estimate_week_rhythm(
+    by_order: ir.Table, *, as_of: date, history_days: int, n: int, level: float = 0.95
+) -> WeekRhythm:
+    """Index of each weekday's revenue; whole weeks are the independent units.
+
+    Args:
+        by_order: As from `customers.orders`.
+        n: Customers behind the figures.
+
+    Raises:
+        TooFew: Fewer than twelve whole weeks.
+    """
+    history = by_order.filter(within(by_order.order_date, window(as_of, history_days)))
+    daily = history.group_by("order_date").agg(amount=history.amount.sum()).to_pandas()
+    series = pd.Series(
+        daily["amount"].astype(float).to_numpy(), index=pd.to_datetime(daily["order_date"])
+    ).sort_index()
+    if series.empty:
+        raise TooFew("no orders in the history window")
+    series = series.reindex(pd.date_range(series.index[0], pd.Timestamp(as_of)), fill_value=0.0)
+    monday = series.index - pd.to_timedelta(series.index.weekday, unit="D")
+    weeks = series.groupby([monday, series.index.weekday]).sum().unstack()
+    weeks = weeks.dropna()
+    if len(weeks) < _FEWEST_WEEKS:
+        raise TooFew(f"{len(weeks)} whole weeks; a week's rhythm needs {_FEWEST_WEEKS}")
+    per_week = weeks.to_numpy().sum(axis=1) / 7
+    estimates = [
+        estimate_ratio(weeks[d].to_numpy(), per_week, unit="index", as_of=as_of, level=level)
+        for d in range(7)
+    ]
+    by_day = pd.DataFrame(
+        {
+            "weekday": _WEEKDAYS,
+            "index": [e.value for e in estimates],
+            "lower": [e.lower for e in estimates],
+            "upper": [e.upper for e in estimates],
+            "n_weeks": len(weeks),
+        }
+    )
+    high, low = int(by_day["index"].argmax()), int(by_day["index"].argmin())
+    from dataclasses import replace
+
+    return WeekRhythm(
+        by_day=by_day,
+        busiest=_WEEKDAYS[high],
+        quietest=_WEEKDAYS[low],
+        busiest_index=replace(estimates[high], n=n),
+        quietest_index=replace(estimates[low], n=n),
+        is_clear=estimates[high].lower > estimates[low].upper,
+    )

@@ -1,0 +1,462 @@
+"""Results in words: the only place of this stage with sentences."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from insight_lib.features.rhythm import OrderGaps, RepeatRate, WeekRhythm
+from insight_lib.features.value import CategoryMoves, Concentration, RevenueChange, RfmGroups
+from insight_lib.findings import (
+    Check,
+    Estimate,
+    Finding,
+    Measured,
+    Need,
+    Prose,
+    Tile,
+    Tiles,
+    Verdict,
+    judge,
+)
+
+_LINES = ("transactions",)
+
+
+def _days(days: int, as_of: date) -> Measured:
+    return Measured(value=days, unit="days", n=1, as_of=as_of)
+
+
+def describe_revenue(
+    result: RevenueChange, *, smallest_change_that_matters: float, has_last_year: bool
+) -> Finding:
+    """Did revenue move, by how much, and which driver moved it most."""
+    verdict = judge(result.change, smallest_change_that_matters)
+    days = _days(result.window_days, result.revenue.as_of)
+    driver, effect = max(result.drivers, key=lambda pair: (abs(pair[1]), pair[0]))
+    moved = Measured(value=effect, unit=result.revenue.unit, n=1, as_of=result.revenue.as_of)
+    if verdict is Verdict.CANNOT_TELL:
+        statement = Prose(
+            "We cannot yet tell a rise from a fall in revenue: between {low} and {high} against "
+            "the {days} before.",
+            low=_bound(result.change, "lower"),
+            high=_bound(result.change, "upper"),
+            days=days,
+        )
+    else:
+        word = "up" if result.change.value > 0 else "down"
+        statement = Prose(
+            "Revenue of the last {days} was {revenue}, {word} {change:size} on the {days} before "
+            "(likely {change:range}).",
+            days=days,
+            revenue=result.revenue,
+            word=word,
+            change=result.change,
+        )
+    season = (
+        ""
+        if has_last_year
+        else " The data hold no full year before, so season and trend cannot be told apart."
+    )
+    return Finding(
+        id="features.revenue",
+        rows=("M3.3",),
+        statement=statement,
+        verdict=verdict,
+        owner="category-manager",
+        evidence=_LINES,
+        value=result.revenue,
+        good="up",
+        so_what=Prose(
+            "{driver} moved it most ({moved:signed}); look there first." + season,
+            driver=driver,
+            moved=moved,
+        ),
+        due=result.revenue.as_of + timedelta(days=30),
+        weight=5 + abs(result.change.value),
+    )
+
+
+def _bound(estimate: Estimate, side: str) -> Measured:
+    return Measured(
+        value=getattr(estimate, side), unit=estimate.unit, n=estimate.n, as_of=estimate.as_of
+    )
+
+
+def describe_order_amount(result: RevenueChange, *, smallest_change_that_matters: float) -> Finding:
+    """Did spend per order move."""
+    change = result.order_amount_change
+    verdict = judge(change, smallest_change_that_matters)
+    days = _days(result.window_days, change.as_of)
+    match verdict:
+        case Verdict.MATTERS:
+            statement = Prose(
+                "An order is worth {amount}, {change:size} {word} than in the {days} before "
+                "(likely {change:range}).",
+                amount=result.order_amount,
+                change=change,
+                word="more" if change.value > 0 else "less",
+                days=days,
+            )
+        case Verdict.DOES_NOT_MATTER:
+            statement = Prose(
+                "An order is worth {amount:full}; it moved by less than would change a decision "
+                "({change:range}).",
+                amount=result.order_amount,
+                change=change,
+            )
+        case _:
+            statement = Prose(
+                "An order is worth {amount:full}; whether that is a change we cannot tell yet "
+                "({change:range} against the {days} before).",
+                amount=result.order_amount,
+                change=change,
+                days=days,
+            )
+    advice = {
+        Verdict.MATTERS: "Find out whether price or number of items moved before planning on it.",
+        Verdict.DOES_NOT_MATTER: "Plan with the same order value.",
+        Verdict.CANNOT_TELL: "Plan with the range, not with the middle.",
+    }[verdict]
+    return Finding(
+        id="features.order_amount",
+        rows=("M3.3",),
+        statement=statement,
+        verdict=verdict,
+        owner="category-manager",
+        evidence=_LINES,
+        value=result.order_amount,
+        good="up",
+        so_what=Prose(advice),
+        weight=3 + abs(change.value),
+    )
+
+
+def describe_repeat(result: RepeatRate, *, smallest_change_that_matters: float) -> Finding:
+    """How many come back in time, and is that a change."""
+    verdict = judge(result.change, smallest_change_that_matters)
+    days = _days(result.window_days, result.rate.as_of)
+    move = {
+        Verdict.MATTERS: "{change:size} {word} than one window earlier (likely {change:range})",
+        Verdict.DOES_NOT_MATTER: "as many as one window earlier, give or take ({change:range})",
+        Verdict.CANNOT_TELL: "we cannot yet tell a rise from a fall ({change:range})",
+    }[verdict]
+    values = {"change": _points(result.change)}
+    if verdict is Verdict.MATTERS:
+        values["word"] = "more" if result.change.value > 0 else "fewer"  # type: ignore[assignment]
+    return Finding(
+        id="features.repeat_rate",
+        rows=("M3.1",),
+        statement=Prose(
+            "About {rate:in_hundred} active customers ordered again within {days} "
+            "(likely {rate:range}); " + move + ".",
+            rate=result.rate,
+            days=days,
+            **values,
+        ),
+        verdict=verdict,
+        owner="crm-lead",
+        evidence=_LINES,
+        value=result.rate,
+        good="up",
+        so_what=Prose(
+            "{advice}",
+            advice=(
+                "Nearly everyone returns: win revenue on how often and how much, not on whether."
+                if result.rate.lower > 0.9
+                else "Returning is the lever: test a reminder before the window closes."
+            ),
+        ),
+        weight=2 + abs(result.change.value),
+    )
+
+
+def _points(change: Estimate) -> Estimate:
+    from dataclasses import replace
+
+    return replace(
+        change,
+        value=change.value * 100,
+        lower=change.lower * 100,
+        upper=change.upper * 100,
+        unit="points",
+    )
+
+
+def describe_gaps(result: OrderGaps) -> Finding:
+    """What is a normal gap, and who is late by it."""
+    as_of = result.median_days.as_of
+    share = result.n_late.value / max(result.n_regular, 1)
+    factor = Measured(value=result.late_factor, unit="ratio", n=1, as_of=as_of)
+    return Finding(
+        id="features.late_customers",
+        rows=("M3.1",),
+        statement=Prose(
+            "{late} regular customers are late by their own rhythm: silent for more than {factor} "
+            "times their usual gap.",
+            late=result.n_late,
+            factor=factor,
+        ),
+        verdict=Verdict.MATTERS if share >= 0.05 else Verdict.DOES_NOT_MATTER,
+        owner="crm-lead",
+        evidence=_LINES,
+        value=result.n_late,
+        good="down",
+        so_what=Prose(
+            "They spent {revenue} in the period. Half of all customers' gaps are at most {median}, "
+            "nine in ten at most {most}: contact them before the silence becomes a habit.",
+            revenue=result.late_revenue,
+            median=result.median_days,
+            most=result.most_days,
+        ),
+        due=as_of + timedelta(days=14),
+        weight=4 + share,
+    )
+
+
+def describe_concentration(result: Concentration) -> Finding:
+    """How much rests on the best customers."""
+    share, top = result.share, result.top
+    even = share.lower <= 2 * top.value
+    return Finding(
+        id="features.concentration",
+        rows=("M3.1",),
+        statement=Prose(
+            "The best {top} of customers bring {share} of revenue (likely {share:range}).",
+            top=top,
+            share=share,
+        ),
+        verdict=Verdict.DOES_NOT_MATTER if even else Verdict.MATTERS,
+        owner="category-manager",
+        evidence=_LINES,
+        value=share,
+        so_what=Prose(
+            "{advice}",
+            advice=(
+                "Spread the effort: no small group carries the market."
+                if even
+                else "Protect these customers first; a lost one costs several average ones."
+            ),
+        ),
+        weight=2.5,
+    )
+
+
+def describe_rfm_groups(result: RfmGroups) -> Finding:
+    """Good customers who have become less recent."""
+    some = result.slipping.value > 0
+    return Finding(
+        id="features.slipping",
+        rows=("M3.1",),
+        statement=Prose(
+            "{slipping} good customers have not been seen as recently as most; "
+            "they brought {revenue}.",
+            slipping=result.slipping,
+            revenue=result.slipping_revenue,
+        ),
+        verdict=Verdict.MATTERS if some else Verdict.DOES_NOT_MATTER,
+        owner="crm-lead",
+        evidence=_LINES,
+        value=result.slipping_revenue,
+        good="down",
+        so_what=Prose(
+            "{advice}",
+            advice=(
+                "Start with these: high value, first signs of leaving, still easy to reach."
+                if some
+                else "Nobody of value is slipping by this rule; keep watching."
+            ),
+        ),
+        weight=2.2,
+    )
+
+
+def describe_category_moves(result: CategoryMoves, *, window_days: int, as_of: date) -> Finding:
+    """Which category moved beyond chance."""
+    days = _days(window_days, as_of)
+    if result.strongest is None:
+        statement = Prose(
+            "No category's share of revenue moved beyond chance in the last {days}.", days=days
+        )
+        verdict, so_what, value = Verdict.CANNOT_TELL, Prose("Keep the ranges as planned."), None
+    else:
+        name, value = result.strongest
+        statement = Prose(
+            "{name} {word} {value:size} of revenue share against the {days} before "
+            "(likely {value:range}).",
+            name=readable(name),
+            word="gained" if value.value > 0 else "lost",
+            value=value,
+            days=days,
+        )
+        verdict = Verdict.MATTERS
+        clear = Measured(
+            value=float(result.moves["is_clear"].sum()), unit="count", n=value.n, as_of=as_of
+        )
+        so_what = Prose(
+            "{clear} of {all} categories moved beyond chance, tested together; check price, range "
+            "and season of this one first.",
+            clear=clear,
+            all=Measured(value=len(result.moves), unit="count", n=value.n, as_of=as_of),
+        )
+    return Finding(
+        id="features.category_moves",
+        rows=("M3.3",),
+        statement=statement,
+        verdict=verdict,
+        owner="category-manager",
+        evidence=("transactions", "products"),
+        value=value,
+        so_what=so_what,
+        weight=3.5,
+    )
+
+
+def readable(name: str) -> str:
+    """A category name as it stands in a sentence."""
+    return name.capitalize() if name.isupper() else name
+
+
+def describe_week(result: WeekRhythm) -> Finding:
+    """The strongest and weakest day of the week."""
+    if result.is_clear:
+        statement = Prose(
+            "{busiest} sells {high:signed} against an average day, {quietest} {low:signed}.",
+            busiest=result.busiest,
+            quietest=result.quietest,
+            high=_against_average(result.busiest_index),
+            low=_against_average(result.quietest_index),
+        )
+    else:
+        statement = Prose("No day of the week stands out beyond chance.")
+    return Finding(
+        id="features.week_rhythm",
+        rows=("M3.2",),
+        statement=statement,
+        verdict=Verdict.MATTERS if result.is_clear else Verdict.CANNOT_TELL,
+        owner="category-manager",
+        evidence=_LINES,
+        value=result.busiest_index,
+        so_what=Prose(
+            "{advice}",
+            advice=(
+                f"Staff and fill shelves for {result.busiest}; "
+                f"run what needs attention on {result.quietest}."
+                if result.is_clear
+                else "Plan the days alike."
+            ),
+        ),
+        weight=1.5,
+    )
+
+
+def _against_average(index: Estimate) -> Estimate:
+    from dataclasses import replace
+
+    return replace(
+        index,
+        value=index.value - 1,
+        lower=index.lower - 1,
+        upper=index.upper - 1,
+        unit="share",
+    )
+
+
+def describe_reconciliation(
+    features_amount: float, lines_amount: float, *, anonymous_lines: int, n: int, as_of: date
+) -> Check:
+    """Do the features add up to the order lines, to the smallest unit of money."""
+    difference = round(features_amount - lines_amount, 4)
+    return Check(
+        id="features.reconciliation",
+        rows=("M3.3",),
+        statement=Prose(
+            "Features {word} the order lines of known customers; {anonymous} lines carry no "
+            "customer.",
+            word="add up to" if difference == 0 else "do not add up to",
+            anonymous=Measured(value=anonymous_lines, unit="count", n=n, as_of=as_of),
+        ),
+        verdict=Verdict.PASS if difference == 0 else Verdict.FAIL,
+        owner="data-engineer",
+        evidence=_LINES,
+        value=Measured(value=difference, unit="count", n=n, as_of=as_of),
+        so_what=Prose(
+            "{advice}",
+            advice="No action." if difference == 0 else "Compare by day and find the first gap.",
+        ),
+    )
+
+
+def describe_year(history_days: int, *, as_of: date) -> Finding:
+    """Yearly season needs two years; say so when they are not there."""
+    have = _days(history_days, as_of)
+    return Finding(
+        id="features.yearly_season",
+        rows=("M3.2",),
+        statement=Prose(
+            "The yearly season cannot be measured: the data reach back {have}, and the same "
+            "month has to be seen twice.",
+            have=have,
+        ),
+        verdict=Verdict.NOT_MEASURABLE,
+        owner="data-engineer",
+        evidence=_LINES,
+        needs=(Need(table="transactions", columns=("ordered_at",), minimum_rows=None),),
+        so_what=Prose("Load the year before, or wait until the data span two years."),
+        weight=0.5,
+    )
+
+
+def not_measurable(
+    name: str, what: str, *, rows: tuple[str, ...], needs: tuple[Need, ...], why: str
+) -> Finding:
+    """A section that this market's data cannot answer, with what it would take."""
+    return Finding(
+        id=f"features.{name}",
+        rows=rows,
+        statement=Prose("{what} cannot be measured here: {why}.", what=what, why=why),
+        verdict=Verdict.NOT_MEASURABLE,
+        owner="data-engineer",
+        evidence=tuple(need.table for need in needs),
+        needs=needs,
+        weight=0.4,
+    )
+
+
+def headline_tiles(
+    revenue: RevenueChange, repeat: RepeatRate, gaps: OrderGaps, concentration: Concentration
+) -> Tiles:
+    """The numbers a category manager looks for first."""
+    return Tiles(
+        (
+            Tile(
+                label="Revenue, recent window",
+                value=revenue.revenue,
+                change=revenue.change,
+                good="up",
+                note=Prose("{change:signed} on the window before", change=revenue.change),
+            ),
+            Tile(
+                label="Spend per order",
+                value=revenue.order_amount,
+                change=revenue.order_amount_change,
+                good="up",
+                note=Prose(
+                    "{change:signed} on the window before", change=revenue.order_amount_change
+                ),
+            ),
+            Tile(
+                label="Order again in time",
+                value=repeat.rate,
+                change=repeat.change,
+                good="up",
+                note=Prose("{change:signed}", change=_points(repeat.change)),
+            ),
+            Tile(
+                label="Revenue from the best fifth",
+                value=concentration.share,
+                note=Prose("{late} regulars are late", late=gaps.n_late),
+            ),
+        )
+    )
+
+

@@ -1,0 +1,276 @@
+"""What customers are worth: revenue and its drivers, concentration, and RFM groups."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from insight_lib.features.customers import category_spend, window, within
+from insight_lib.findings import Estimate, Measured
+from insight_lib.statistics import (
+    benjamini_hochberg,
+    estimate_ratio,
+    estimate_ratio_change,
+    estimate_top_share,
+    p_value,
+)
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+
+@dataclass(frozen=True, kw_only=True)
+class RevenueChange:
+    """Revenue of the recent window against the one before, and what drove it.
+
+    Attributes:
+        revenue: Of the recent window.
+        change: Relative, as if these customers were drawn from many alike.
+        drivers: Effect in money of customers, orders per customer and spend per order;
+            they add up to the change exactly (logarithmic mean Divisia index, Ang, 2004).
+        order_amount: Spend per order, recent window.
+        order_amount_change: Relative.
+        discount_share_change: Change of the discount share, in shares.
+    """
+
+    revenue: Measured
+    revenue_before: Measured
+    change: Estimate
+    drivers: tuple[tuple[str, float], ...]
+    order_amount: Estimate
+    order_amount_change: Estimate
+    window_days: int
+
+
+def estimate_revenue_change(
+    features: pd.DataFrame, *, as_of: date, window_days: int, currency: str, level: float = 0.95
+) -> RevenueChange:
+    """Compare two windows customer by customer.
+
+    Args:
+        features: As from `customers.customer_features`.
+
+    Raises:
+        TooFew: No orders in one of the windows.
+    """
+    after = features["revenue_recent_amount"].astype(float)
+    before = features["revenue_before_amount"].astype(float)
+    n_after, n_before = features["n_orders_recent"], features["n_orders_before"]
+    one = np.ones(len(features))
+    change = estimate_ratio_change(
+        (before, one), (after, one), as_of=as_of, relative=True, level=level
+    )
+    order_amount = estimate_ratio(after, n_after, unit=currency, as_of=as_of, level=level)
+    order_change = estimate_ratio_change(
+        (before, n_before), (after, n_after), as_of=as_of, relative=True, level=level
+    )
+    active = (int((n_before > 0).sum()), int((n_after > 0).sum()))
+    totals = (float(before.sum()), float(after.sum()))
+    orders = (int(n_before.sum()), int(n_after.sum()))
+    factors = (
+        ("Active customers", active[0], active[1]),
+        ("Orders per customer", orders[0] / active[0], orders[1] / active[1]),
+        ("Spend per order", totals[0] / orders[0], totals[1] / orders[1]),
+    )
+    mean = _logarithmic_mean(*totals)
+    return RevenueChange(
+        revenue=Measured(value=totals[1], unit=currency, n=active[1], as_of=as_of),
+        revenue_before=Measured(value=totals[0], unit=currency, n=active[0], as_of=as_of),
+        change=change,
+        drivers=tuple((name, mean * math.log(new / old)) for name, old, new in factors),
+        order_amount=order_amount,
+        order_amount_change=order_change,
+        window_days=window_days,
+    )
+
+
+def _logarithmic_mean(a: float, b: float) -> float:
+    return a if math.isclose(a, b, rel_tol=1e-12) else (b - a) / math.log(b / a)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Concentration:
+    """How much of the revenue the best customers bring."""
+
+    share: Estimate
+    top: Measured
+    curve: pd.DataFrame
+
+
+def estimate_concentration(
+    features: pd.DataFrame, *, as_of: date, top: float = 0.2, level: float = 0.95
+) -> Concentration:
+    """Revenue share of the best `top` of customers, and the curve by tenth.
+
+    Raises:
+        TooFew: Fewer than ten customers in the top group.
+    """
+    revenue = features["revenue_amount"].astype(float).clip(lower=0).to_numpy()
+    ordered = np.sort(revenue)[::-1]
+    tenths = np.array_split(ordered, 10)
+    curve = pd.DataFrame(
+        {
+            "group": [_TENTHS[i] for i in range(10)],
+            "revenue_share": [float(part.sum() / ordered.sum()) for part in tenths],
+            "customers": [len(part) for part in tenths],
+        }
+    )
+    return Concentration(
+        share=estimate_top_share(revenue, top=top, as_of=as_of, level=level),
+        top=Measured(value=top, unit="share", n=len(revenue), as_of=as_of),
+        curve=curve,
+    )
+
+
+_TENTHS = (
+    "Best tenth",
+    *(f"{word} tenth" for word in "2nd 3rd 4th 5th 6th 7th 8th 9th".split()),
+    "Last tenth",
+)
+
+RFM_NAMES = {
+    "champions": "Best, and here",
+    "slipping": "Good, but slipping",
+    "new": "Recent, still small",
+    "steady": "Steady middle",
+    "asleep": "Small and asleep",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RfmGroups:
+    """Customers by recency, frequency and spend.
+
+    Attributes:
+        groups: group, customers, revenue_amount, revenue_share, mean_days_since_last_order.
+        slipping: Good customers (upper two fifths by orders and by spend) who are in the
+            lower two fifths by recency.
+        slipping_revenue: What they spent in the history window.
+    """
+
+    groups: pd.DataFrame
+    slipping: Measured
+    slipping_revenue: Measured
+
+
+def describe_rfm(
+    features: pd.DataFrame, *, as_of: date, rfm_groups: int, currency: str, minimum_cell_size: int
+) -> RfmGroups:
+    """Group customers by their three scores; groups under the minimum size are not shown."""
+    upper, lower = 0.6 * rfm_groups, 0.4 * rfm_groups
+    recent = features["recency_score"] > upper
+    gone = features["recency_score"] <= lower
+    good = (features["frequency_score"] > upper) & (features["spend_score"] > upper)
+    small = (features["frequency_score"] <= lower) & (features["spend_score"] <= lower)
+    group = np.select(
+        [good & ~gone, good & gone, small & recent, small & gone],
+        ["champions", "slipping", "new", "asleep"],
+        default="steady",
+    )
+    revenue = features["revenue_amount"].astype(float)
+    frame = pd.DataFrame(
+        {"group": group, "revenue": revenue, "days": features["days_since_last_order"]}
+    )
+    summary = (
+        frame.groupby("group")
+        .agg(
+            customers=("revenue", "size"),
+            revenue_amount=("revenue", "sum"),
+            mean_days_since_last_order=("days", "mean"),
+        )
+        .reset_index()
+    )
+    summary["revenue_share"] = summary["revenue_amount"] / revenue.sum()
+    slipping = frame[frame["group"] == "slipping"]
+    shown = summary[summary["customers"] >= minimum_cell_size]
+    return RfmGroups(
+        groups=shown.assign(group=shown["group"].map(RFM_NAMES)),
+        slipping=Measured(value=len(slipping), unit="count", n=len(features), as_of=as_of),
+        slipping_revenue=Measured(
+            value=float(slipping["revenue"].sum()), unit=currency, n=len(slipping), as_of=as_of
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CategoryMoves:
+    """How categories' shares of revenue moved between the two windows.
+
+    Attributes:
+        moves: category, revenue_share, change_points, lower, upper (percentage points),
+            customers, is_clear (false discovery rate of 5 % over all categories).
+        strongest: The clear move that is largest, if there is one.
+    """
+
+    moves: pd.DataFrame
+    strongest: tuple[str, Estimate] | None
+
+
+def estimate_category_moves(
+    lines: ir.Table,
+    products: ir.Table,
+    *,
+    level_column: str,
+    as_of: date,
+    window_days: int,
+    minimum_customers: int,
+    level: float = 0.95,
+) -> CategoryMoves:
+    """Change of each category's share of revenue, with customers as independent units.
+
+    Args:
+        lines: `transactions`.
+        products: `products`.
+        level_column: Column of `products` to compare by.
+        minimum_customers: Categories bought by fewer in either window are left out.
+    """
+    order_date = lines.ordered_local.date()
+
+    def spend(days: tuple[date, date]) -> pd.DataFrame:
+        chosen = lines.filter(within(order_date, days))
+        return category_spend(chosen, products, level=level_column).to_pandas()
+
+    after, before = spend(window(as_of, window_days)), spend(window(as_of, window_days, ago=window_days))
+    totals = [frame.groupby("customer_id")["amount"].sum().astype(float) for frame in (before, after)]
+    everyone = totals[0].index.union(totals[1].index)
+    total_before, total_after = (t.reindex(everyone, fill_value=0.0) for t in totals)
+    rows, estimates = [], []
+    for category in sorted(set(before["category"]) & set(after["category"])):
+        parts = [
+            frame[frame["category"] == category].set_index("customer_id")["amount"].astype(float)
+            for frame in (before, after)
+        ]
+        if min(len(p) for p in parts) < minimum_customers:
+            continue
+        old, new = (p.reindex(everyone, fill_value=0.0) for p in parts)
+        change = estimate_ratio_change(
+            (old, total_before), (new, total_after), as_of=as_of, relative=False, level=level
+        )
+        estimates.append(_in_points(change))
+        rows.append((category, new.sum() / total_after.sum(), len(parts[1])))
+    moves = pd.DataFrame(rows, columns=["category", "revenue_share", "customers"])
+    moves["change_points"] = [e.value for e in estimates]
+    moves["lower"] = [e.lower for e in estimates]
+    moves["upper"] = [e.upper for e in estimates]
+    moves["is_clear"] = benjamini_hochberg([p_value(e) for e in estimates], rate=1 - level)
+    clear = [i for i in range(len(moves)) if moves["is_clear"].iloc[i]]
+    best = max(clear, key=lambda i: abs(estimates[i].value), default=None)
+    strongest = (str(moves["category"].iloc[best]), estimates[best]) if best is not None else None
+    return CategoryMoves(moves=moves, strongest=strongest)
+
+
+def _in_points(change: Estimate) -> Estimate:
+    from dataclasses import replace
+
+    return replace(
+        change,
+        value=change.value * 100,
+        lower=change.lower * 100,
+        upper=change.upper * 100,
+        unit="points",
+    )

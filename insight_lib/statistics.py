@@ -1,0 +1,200 @@
+"""Estimators that several stages share: each answers with an `Estimate`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import date
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from insight_lib.findings import Estimate
+
+Floats = NDArray[np.float64]
+
+
+class TooFew(ValueError):
+    """Too few observations for an estimate; says how many there are and are needed."""
+
+
+def _z(level: float) -> float:
+    return float(stats.norm.ppf(0.5 + level / 2))
+
+
+def estimate_share(successes: int, n: int, *, as_of: date, level: float = 0.95) -> Estimate:
+    """A share with its Wilson score interval (Wilson, 1927).
+
+    Args:
+        successes: Of `n` independent customers, how many did it.
+
+    Raises:
+        TooFew: `n` is zero.
+    """
+    if n == 0:
+        raise TooFew("no customers to take a share of")
+    z = _z(level)
+    rate = successes / n
+    centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
+    return Estimate(
+        value=rate,
+        lower=max(0.0, min(centre - half, rate)),
+        upper=min(1.0, max(centre + half, rate)),
+        unit="share",
+        n=n,
+        as_of=as_of,
+        level=level,
+        method="Wilson score interval (Wilson, 1927)",
+    )
+
+
+def _ratio_parts(numerator: ArrayLike, denominator: ArrayLike) -> tuple[float, Floats, float]:
+    x = np.asarray(numerator, dtype=float)
+    y = np.asarray(denominator, dtype=float)
+    total = float(y.sum())
+    if total <= 0:
+        raise TooFew("nothing to divide by: the denominator adds up to zero")
+    ratio = float(x.sum()) / total
+    return ratio, (x - ratio * y) / total, total
+
+
+def estimate_ratio(
+    numerator: ArrayLike, denominator: ArrayLike, *, unit: str, as_of: date, level: float = 0.95
+) -> Estimate:
+    """A ratio of two totals, with customers as the independent units.
+
+    Delta method on the linearised ratio (Deng, Knoblich and Lu, 2018, KDD): orders of one
+    customer are alike, so the interval is built from one residual per customer.
+
+    Args:
+        numerator: One number per customer, e.g. spend.
+        denominator: One number per customer, e.g. orders.
+
+    Raises:
+        TooFew: Fewer than two customers, or a denominator of zero.
+    """
+    ratio, residual, _ = _ratio_parts(numerator, denominator)
+    n = len(residual)
+    if n < 2:
+        raise TooFew(f"{n} customers; an interval needs at least two")
+    half = _z(level) * math.sqrt(n / (n - 1) * float((residual**2).sum()))
+    return Estimate(
+        value=ratio,
+        lower=ratio - half,
+        upper=ratio + half,
+        unit=unit,
+        n=n,
+        as_of=as_of,
+        level=level,
+        method="delta method over customers (Deng, Knoblich and Lu, 2018)",
+    )
+
+
+def estimate_ratio_change(
+    before: tuple[ArrayLike, ArrayLike],
+    after: tuple[ArrayLike, ArrayLike],
+    *,
+    as_of: date,
+    relative: bool,
+    unit: str = "share",
+    level: float = 0.95,
+) -> Estimate:
+    """The change of a ratio between two periods seen on the same customers.
+
+    The two periods share customers, so their errors are not independent: each customer
+    gives one residual for the difference (delta method, as in `estimate_ratio`).
+
+    Args:
+        before: Numerator and denominator per customer, same order as in `after`.
+        relative: Change as a share of the ratio before, else in its own unit.
+
+    Raises:
+        TooFew: Fewer than two customers, or nothing before to compare with.
+    """
+    ratio_before, residual_before, _ = _ratio_parts(*before)
+    ratio_after, residual_after, _ = _ratio_parts(*after)
+    n = len(residual_before)
+    if n < 2:
+        raise TooFew(f"{n} customers; an interval needs at least two")
+    if relative:
+        if ratio_before == 0:
+            raise TooFew("nothing before to compare with")
+        change = ratio_after / ratio_before - 1
+        residual = residual_after / ratio_before - residual_before * (
+            ratio_after / ratio_before**2
+        )
+    else:
+        change = ratio_after - ratio_before
+        residual = residual_after - residual_before
+    half = _z(level) * math.sqrt(n / (n - 1) * float((residual**2).sum()))
+    return Estimate(
+        value=change,
+        lower=change - half,
+        upper=change + half,
+        unit=unit,
+        n=n,
+        as_of=as_of,
+        level=level,
+        method="delta method over customers (Deng, Knoblich and Lu, 2018)",
+    )
+
+
+def estimate_top_share(
+    values: ArrayLike, *, top: float, as_of: date, level: float = 0.95
+) -> Estimate:
+    """Share of the total that the largest `top` share of customers brings.
+
+    Interval from the influence function of a Lorenz ordinate (Beach and Davidson, 1983).
+
+    Args:
+        values: One non-negative number per customer.
+        top: Between 0 and 1, e.g. 0.2 for the best fifth.
+
+    Raises:
+        TooFew: Fewer than ten customers in the top group, or a total of zero.
+    """
+    x = np.sort(np.asarray(values, dtype=float))
+    n = len(x)
+    if n * top < 10 or x.sum() <= 0:
+        raise TooFew(f"{n} customers with a total of {x.sum():g}; the top needs at least ten")
+    mean = float(x.mean())
+    quantile = float(np.quantile(x, 1 - top))
+    count = round(n * top)
+    tail = float(x[n - count :].sum()) / n
+    share = tail / mean
+    influence = np.where(x > quantile, x - quantile, 0.0) + quantile * top - tail
+    influence = (influence - share * (x - mean)) / mean
+    half = _z(level) * float(influence.std(ddof=1)) / math.sqrt(n)
+    return Estimate(
+        value=share,
+        lower=max(0.0, share - half),
+        upper=min(1.0, share + half),
+        unit="share",
+        n=n,
+        as_of=as_of,
+        level=level,
+        method="Lorenz ordinate (Beach and Davidson, 1983)",
+    )
+
+
+def benjamini_hochberg(p_values: Sequence[float], *, rate: float = 0.05) -> list[bool]:
+    """Which of many tests stand, keeping the false discovery rate (Benjamini, Hochberg, 1995)."""
+    if not p_values:
+        return []
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p, kind="stable")
+    passing = p[order] <= rate * np.arange(1, len(p) + 1) / len(p)
+    cut = int(np.flatnonzero(passing).max()) + 1 if passing.any() else 0
+    kept = np.zeros(len(p), dtype=bool)
+    kept[order[:cut]] = True
+    return [bool(k) for k in kept]
+
+
+def p_value(change: Estimate) -> float:
+    """Two-sided p-value of no change, read off a normal interval."""
+    half = (change.upper - change.lower) / 2
+    if half == 0:
+        return 0.0 if change.value else 1.0
+    return float(2 * stats.norm.sf(abs(change.value) / (half / _z(change.level))))
