@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 import re
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, Union
+
+R = TypeVar("R")
 
 FINDING_MIME = "application/vnd.insight.finding+json"
 TABLE_MIME = "application/vnd.insight.table+json"
@@ -32,10 +34,14 @@ class Verdict(StrEnum):
     MATTERS = "matters"
     DOES_NOT_MATTER = "does not matter"
     CANNOT_TELL = "cannot tell yet"
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105 - a verdict, not a password
     REVIEW = "review"
     FAIL = "fail"
     NOT_MEASURABLE = "not measurable"
+
+
+class TooFew(ValueError):
+    """Too few observations for an estimate; says how many there are and how many it takes."""
 
 
 class TypedNumber(ValueError):
@@ -98,13 +104,14 @@ class Estimate(Measured):
         }
 
 
-Value = Measured | Estimate | date | str
+Value = Union[Measured, Estimate, date, str, "Prose"]
 
 
 def _decimals(*values: float) -> int:
     """Decimals that show two significant digits of the smallest distance worth showing."""
-    size = max(abs(v) for v in values if math.isfinite(v)) if values else 0.0
-    if size >= 100 or size == 0:
+    finite = [abs(v) for v in values if math.isfinite(v)]
+    size = max(finite, default=0.0)
+    if size >= 100 or all(math.isclose(v, round(v), abs_tol=1e-9) for v in finite):
         return 0
     return 1 if size >= 10 else 2
 
@@ -114,8 +121,10 @@ def format_number(value: float, unit: str, decimals: int | None = None) -> str:
     if not math.isfinite(value):
         return "unknown"
     if unit == "share":
-        places = decimals if decimals is not None else (1 if abs(value) < 0.995 else 0)
-        return f"{value * 100:.{places}f}%".replace("-", "−")
+        percent = value * 100
+        is_whole = math.isclose(percent, round(percent), abs_tol=1e-9)
+        places = decimals if decimals is not None else (0 if is_whole else 1)
+        return f"{percent:.{places}f}%".replace("-", "−")
     if unit == "points":
         places = decimals if decimals is not None else 1
         return f"{value:.{places}f} points".replace("-", "−")
@@ -167,8 +176,8 @@ def format_value(value: Value, style: str = "") -> str:
     `in_hundred` (a share as "31 in 100"), `n` (how many it rests on), `size` (without
     its sign), `signed` (with a plus or minus).
     """
-    if isinstance(value, str):
-        return value
+    if isinstance(value, str | Prose):
+        return str(value)
     if isinstance(value, date):
         return f"{value.day} {value:%B %Y}"
     match style:
@@ -239,7 +248,7 @@ class Prose:
             "text": str(self),
             "template": self.template,
             "values": {
-                name: value.to_json() if isinstance(value, Measured) else str(value)
+                name: value.to_json() if isinstance(value, Measured | Prose) else str(value)
                 for name, value in self.values
             },
         }
@@ -317,7 +326,7 @@ class Finding:
             ],
         }
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         from html import escape
 
         text = f"{self.verdict.value.capitalize()}: {self.statement}"
@@ -385,6 +394,37 @@ def judge(change: Estimate, smallest_change_that_matters: float) -> Verdict:
     return Verdict.CANNOT_TELL
 
 
+def change_phrase(change: Estimate, smallest_change_that_matters: float) -> Prose:
+    """A change in words, with the ending that `judge` gives it: "up 6.2% (likely …)".
+
+    Four endings in words, because a change may be sure and yet not known to be large enough.
+    """
+    word = "up" if change.value > 0 else "down"
+    match judge(change, smallest_change_that_matters):
+        case Verdict.MATTERS:
+            return Prose("{word} {change:size} (likely {change:range})", word=word, change=change)
+        case Verdict.DOES_NOT_MATTER:
+            return Prose(
+                "a change too small to act on (likely {change:range})",
+                change=change,
+            )
+    if change.excludes(0):
+        enough = Measured(
+            value=smallest_change_that_matters,
+            unit=change.unit,
+            n=change.n,
+            as_of=change.as_of,
+        )
+        return Prose(
+            "{word} {change:size}, but whether by the {enough} that would change a decision "
+            "we cannot tell yet (likely {change:range})",
+            word=word,
+            change=change,
+            enough=enough,
+        )
+    return Prose("we cannot yet tell a rise from a fall (likely {change:range})", change=change)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tile:
     """One number of the row of tiles: value, range, n, comparison and which way is good."""
@@ -422,7 +462,7 @@ class Tiles:
 
     tiles: tuple[Tile, ...]
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         tiles = [tile.to_json() for tile in self.tiles]
         return {
             TILES_MIME: {"tiles": tiles},
@@ -457,7 +497,7 @@ class Table:
             "note": self.note,
         }
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         from html import escape
 
         head = "".join(f"<th>{escape(c)}</th>" for c in self.columns)
@@ -472,6 +512,32 @@ class Table:
         }
 
 
+def attempt(
+    estimate: Callable[[], R], *, otherwise: Callable[[str], Finding], n: int, minimum: int
+) -> R | Finding:
+    """The result of `estimate`, or the finding that says why there is none.
+
+    Args:
+        otherwise: Makes the "not measurable" finding from the reason.
+        n: Customers there are.
+        minimum: Customers it takes, from the market's parameters.
+    """
+    try:
+        if n < minimum:
+            raise TooFew(f"{n:,} customers, and it takes {minimum:,}")
+        return estimate()
+    except TooFew as error:
+        return otherwise(str(error))
+
+
+def show_result(result: R | Finding, *describe: Callable[[R], Any]) -> None:
+    """Show what each of `describe` makes of a result, or the finding that stands for it."""
+    if isinstance(result, Finding):
+        show(result)
+    else:
+        show(*(make(result) for make in describe))
+
+
 def show(*items: Any) -> None:
     """Display findings, tiles, tables and charts in the notebook, in this order."""
     from IPython.display import display
@@ -480,4 +546,4 @@ def show(*items: Any) -> None:
         if isinstance(item, Iterable) and not isinstance(item, str | Mapping):
             show(*item)
         else:
-            display(item)  # type: ignore[no-untyped-call]
+            display(item)

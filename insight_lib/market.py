@@ -107,6 +107,11 @@ class Market:
     def role_id(self) -> str:
         return self.request.role
 
+    @property
+    def versions(self) -> Mapping[str, int]:
+        """Snapshot of each table that this run reads."""
+        return self.request.versions
+
     def has(self, table: str) -> bool:
         """Whether the market has this table at this snapshot."""
         return table in self.request.versions

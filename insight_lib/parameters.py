@@ -52,6 +52,8 @@ class FeatureParameters(Model):
     repeat_window_days: int = Field(ge=7, le=730)
     recent_window_days: int = Field(ge=7, le=365)
     rfm_groups: int = Field(ge=2, le=10)
+    days_per_season: int = Field(ge=300, le=400)
+    smallest_category_customers: int = Field(ge=10)
     smallest_repeat_change_that_matters: float = Field(gt=0, lt=1)
     smallest_order_value_change_that_matters: float = Field(gt=0, lt=1)
 
@@ -197,12 +199,13 @@ def load_project(root: Path) -> Project:
     registers = reader.registers()
     if reader.faults:
         raise ParameterFaults(reader.faults)
-    assert lifecycle and registers
+    assert lifecycle
+    assert registers
     markets: dict[str, MarketConfig] = {}
     faults: dict[str, tuple[Fault, ...]] = {}
     seen: dict[str, str] = {}
     for path in reader.files("markets"):
-        market, found = _load_market(root, path, defaults, jurisdictions, registers)
+        market, found = _load_market(path, defaults, jurisdictions, registers)
         twin = seen.setdefault(path.stem.casefold(), path.name)
         if twin != path.name:
             found.append(
@@ -210,7 +213,7 @@ def load_project(root: Path) -> Project:
                     f"parameters/markets/{path.name}",
                     1,
                     "(file name)",
-                    shown_name(path.stem),
+                    strict_yaml.shown(path.stem),
                     f"a name that differs from {twin} by more than case",
                     "rename or remove one of the two",
                 )
@@ -235,10 +238,6 @@ def describe_defaults(root: Path) -> dict[str, dict[str, dict[str, Any]]]:
     """Every parameter with its default `value`, `unit` and `meaning`, by section."""
     data = strict_yaml.load(root / "parameters" / "defaults.yaml", "parameters/defaults.yaml").data
     return data if isinstance(data, dict) else {}
-
-
-def shown_name(name: str) -> str:
-    return strict_yaml.shown(name)
 
 
 def _unknown(where: str, got: str, known: Iterable[str]) -> Fault:
@@ -326,7 +325,6 @@ def _defaults_model() -> type[BaseModel]:
 
 
 def _load_market(
-    root: Path,
     path: Path,
     defaults: Mapping[str, Mapping[str, Any]],
     jurisdictions: Mapping[str, Jurisdiction | None],
@@ -341,7 +339,7 @@ def _load_market(
                 name,
                 1,
                 "(file name)",
-                shown_name(path.stem),
+                strict_yaml.shown(path.stem),
                 "country-business in lower case, e.g. de-fashion",
                 "rename the file",
             )

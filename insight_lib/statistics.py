@@ -10,13 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from insight_lib.findings import Estimate
+from insight_lib.findings import Estimate, TooFew
 
 Floats = NDArray[np.float64]
-
-
-class TooFew(ValueError):
-    """Too few observations for an estimate; says how many there are and are needed."""
 
 
 def _z(level: float) -> float:
@@ -122,9 +118,7 @@ def estimate_ratio_change(
         if ratio_before == 0:
             raise TooFew("nothing before to compare with")
         change = ratio_after / ratio_before - 1
-        residual = residual_after / ratio_before - residual_before * (
-            ratio_after / ratio_before**2
-        )
+        residual = residual_after / ratio_before - residual_before * (ratio_after / ratio_before**2)
     else:
         change = ratio_after - ratio_before
         residual = residual_after - residual_before

@@ -136,15 +136,18 @@ class _Builder:
             value = self._value(self._next(), (*path, key))
             if key in result:
                 self.fault(line, (*path, key), "the key twice", "it once", "remove one of the two")
-            elif _SECRET_KEY.search(key) and isinstance(value, str):
-                if not value.startswith("secret://"):
-                    self.fault(
-                        line,
-                        (*path, key),
-                        "a secret in clear",
-                        "a reference",
-                        "write secret://name and keep the value in the environment",
-                    )
+            elif (
+                _SECRET_KEY.search(key)
+                and isinstance(value, str)
+                and not value.startswith("secret://")
+            ):
+                self.fault(
+                    line,
+                    (*path, key),
+                    "a secret in clear",
+                    "a reference",
+                    "write secret://name and keep the value in the environment",
+                )
             result.setdefault(key, value)
         return result
 

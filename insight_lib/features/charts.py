@@ -21,7 +21,7 @@ from insight_lib.features.story import readable
 from insight_lib.features.value import CategoryMoves, Concentration, RevenueChange, RfmGroups
 from insight_lib.findings import Measured, Prose, format_value
 
-_LONGEST_GAP_SHOWN_DAYS = 60
+_GAP_BIN_DAYS = (1, 2, 7, 14, 30)
 
 
 def chart_drivers(result: RevenueChange, *, market: str, source: str) -> Chart:
@@ -80,13 +80,18 @@ def chart_concentration(result: Concentration, *, market: str, source: str) -> C
     )
 
 
-def chart_gaps(result: OrderGaps, *, market: str, source: str) -> Chart:
-    """Histogram of gaps between order days."""
+def chart_gaps(result: OrderGaps, *, market: str, source: str, minimum_cell_size: int) -> Chart:
+    """Histogram of gaps between order days; no bar counts fewer than the minimum cell size."""
     gaps = result.counts["gap_days"].to_numpy()
     weights = result.counts["n_gaps"].to_numpy()
-    edges = np.arange(0.5, _LONGEST_GAP_SHOWN_DAYS + 1.5, 1.0)
-    counts, _ = np.histogram(gaps, bins=edges, weights=weights)
-    beyond = float(weights[gaps > _LONGEST_GAP_SHOWN_DAYS].sum() / weights.sum())
+    for width in _GAP_BIN_DAYS:
+        edges = np.arange(0.5, max(4 * result.most_days.value, 6 * width) + width, width)
+        counts, _ = np.histogram(gaps, bins=edges, weights=weights)
+        shown = int(np.argmax(np.append(counts, 0) < minimum_cell_size))
+        if edges[shown] > result.most_days.value:
+            break
+    counts, edges = counts[:shown], edges[: shown + 1]
+    beyond = float(weights[gaps > edges[-1]].sum() / weights.sum())
     as_of = result.median_days.as_of
     return plot_histogram(
         [float(c) for c in counts],
@@ -103,9 +108,7 @@ def chart_gaps(result: OrderGaps, *, market: str, source: str) -> Chart:
             reading=Prose(
                 "Each bar counts gaps of one length; the customers who order often give many. "
                 "{beyond} of the gaps are longer than the picture.",
-                beyond=Measured(
-                    value=beyond, unit="share", n=result.median_days.n, as_of=as_of
-                ),
+                beyond=Measured(value=beyond, unit="share", n=result.median_days.n, as_of=as_of),
             ),
         ),
         unit="days",

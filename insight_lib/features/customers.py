@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import ibis
+import pandas as pd
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -118,6 +121,31 @@ def customer_features(
         recency_score=score(-described.days_since_last_order),
         frequency_score=score(described.n_orders),
         spend_score=score(described.revenue_amount),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconciliation:
+    """Revenue added up twice: from the features, and straight from the order lines."""
+
+    features_amount: Decimal
+    lines_amount: Decimal
+    n_anonymous_lines: int
+    n_customers: int
+
+
+def reconcile(lines: ir.Table, features: pd.DataFrame, days: tuple[date, date]) -> Reconciliation:
+    """Add revenue up both ways over the same days; amounts are exact decimals."""
+    chosen = lines.filter(within(lines.ordered_local.date(), days))
+    totals = chosen.agg(
+        amount=chosen.amount.sum(where=chosen.customer_id.notnull()),
+        anonymous=chosen.customer_id.isnull().sum(),
+    ).to_pyarrow()
+    return Reconciliation(
+        features_amount=sum(features["revenue_amount"], Decimal(0)),
+        lines_amount=totals["amount"][0].as_py() or Decimal(0),
+        n_anonymous_lines=totals["anonymous"][0].as_py() or 0,
+        n_customers=len(features),
     )
 
 

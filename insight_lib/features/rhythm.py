@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from insight_lib.features.customers import window, within
-from insight_lib.findings import Estimate, Measured
-from insight_lib.statistics import TooFew, estimate_ratio, estimate_ratio_change
+from insight_lib.findings import Estimate, Measured, TooFew
+from insight_lib.statistics import estimate_ratio, estimate_ratio_change
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -140,8 +140,6 @@ def estimate_repeat_rate(
 
 
 def _clipped(rate: Estimate) -> Estimate:
-    from dataclasses import replace
-
     return replace(rate, lower=max(rate.lower, 0.0), upper=min(rate.upper, 1.0))
 
 
@@ -203,8 +201,9 @@ def estimate_week_rhythm(
     if series.empty:
         raise TooFew("no orders in the history window")
     series = series.reindex(pd.date_range(series.index[0], pd.Timestamp(as_of)), fill_value=0.0)
-    monday = series.index - pd.to_timedelta(series.index.weekday, unit="D")
-    weeks = series.groupby([monday, series.index.weekday]).sum().unstack()
+    days = pd.DatetimeIndex(series.index)
+    monday = days - pd.to_timedelta(np.asarray(days.weekday), unit="D")
+    weeks = series.groupby([monday, days.weekday]).sum().unstack()
     weeks = weeks.dropna()
     if len(weeks) < _FEWEST_WEEKS:
         raise TooFew(f"{len(weeks)} whole weeks; a week's rhythm needs {_FEWEST_WEEKS}")
@@ -223,8 +222,6 @@ def estimate_week_rhythm(
         }
     )
     high, low = int(by_day["index"].argmax()), int(by_day["index"].argmin())
-    from dataclasses import replace
-
     return WeekRhythm(
         by_day=by_day,
         busiest=_WEEKDAYS[high],

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 
+from insight_lib.features.customers import Reconciliation
 from insight_lib.features.rhythm import OrderGaps, RepeatRate, WeekRhythm
 from insight_lib.features.value import CategoryMoves, Concentration, RevenueChange, RfmGroups
 from insight_lib.findings import (
@@ -16,6 +19,7 @@ from insight_lib.findings import (
     Tile,
     Tiles,
     Verdict,
+    change_phrase,
     judge,
 )
 
@@ -34,24 +38,12 @@ def describe_revenue(
     days = _days(result.window_days, result.revenue.as_of)
     driver, effect = max(result.drivers, key=lambda pair: (abs(pair[1]), pair[0]))
     moved = Measured(value=effect, unit=result.revenue.unit, n=1, as_of=result.revenue.as_of)
-    if verdict is Verdict.CANNOT_TELL:
-        statement = Prose(
-            "We cannot yet tell a rise from a fall in revenue: between {low} and {high} against "
-            "the {days} before.",
-            low=_bound(result.change, "lower"),
-            high=_bound(result.change, "upper"),
-            days=days,
-        )
-    else:
-        word = "up" if result.change.value > 0 else "down"
-        statement = Prose(
-            "Revenue of the last {days} was {revenue}, {word} {change:size} on the {days} before "
-            "(likely {change:range}).",
-            days=days,
-            revenue=result.revenue,
-            word=word,
-            change=result.change,
-        )
+    statement = Prose(
+        "Revenue of the last {days} was {revenue}; against the {days} before: {move}.",
+        days=days,
+        revenue=result.revenue,
+        move=change_phrase(result.change, smallest_change_that_matters),
+    )
     season = (
         ""
         if has_last_year
@@ -76,42 +68,17 @@ def describe_revenue(
     )
 
 
-def _bound(estimate: Estimate, side: str) -> Measured:
-    return Measured(
-        value=getattr(estimate, side), unit=estimate.unit, n=estimate.n, as_of=estimate.as_of
-    )
-
-
 def describe_order_amount(result: RevenueChange, *, smallest_change_that_matters: float) -> Finding:
     """Did spend per order move."""
     change = result.order_amount_change
     verdict = judge(change, smallest_change_that_matters)
     days = _days(result.window_days, change.as_of)
-    match verdict:
-        case Verdict.MATTERS:
-            statement = Prose(
-                "An order is worth {amount}, {change:size} {word} than in the {days} before "
-                "(likely {change:range}).",
-                amount=result.order_amount,
-                change=change,
-                word="more" if change.value > 0 else "less",
-                days=days,
-            )
-        case Verdict.DOES_NOT_MATTER:
-            statement = Prose(
-                "An order is worth {amount:full}; it moved by less than would change a decision "
-                "({change:range}).",
-                amount=result.order_amount,
-                change=change,
-            )
-        case _:
-            statement = Prose(
-                "An order is worth {amount:full}; whether that is a change we cannot tell yet "
-                "({change:range} against the {days} before).",
-                amount=result.order_amount,
-                change=change,
-                days=days,
-            )
+    statement = Prose(
+        "An order is worth {amount:full}; against the {days} before: {move}.",
+        amount=result.order_amount,
+        days=days,
+        move=change_phrase(change, smallest_change_that_matters),
+    )
     advice = {
         Verdict.MATTERS: "Find out whether price or number of items moved before planning on it.",
         Verdict.DOES_NOT_MATTER: "Plan with the same order value.",
@@ -135,23 +102,16 @@ def describe_repeat(result: RepeatRate, *, smallest_change_that_matters: float) 
     """How many come back in time, and is that a change."""
     verdict = judge(result.change, smallest_change_that_matters)
     days = _days(result.window_days, result.rate.as_of)
-    move = {
-        Verdict.MATTERS: "{change:size} {word} than one window earlier (likely {change:range})",
-        Verdict.DOES_NOT_MATTER: "as many as one window earlier, give or take ({change:range})",
-        Verdict.CANNOT_TELL: "we cannot yet tell a rise from a fall ({change:range})",
-    }[verdict]
-    values = {"change": _points(result.change)}
-    if verdict is Verdict.MATTERS:
-        values["word"] = "more" if result.change.value > 0 else "fewer"  # type: ignore[assignment]
+    points = 100 * smallest_change_that_matters
     return Finding(
         id="features.repeat_rate",
         rows=("M3.1",),
         statement=Prose(
             "About {rate:in_hundred} active customers ordered again within {days} "
-            "(likely {rate:range}); " + move + ".",
+            "(likely {rate:range}); against one window earlier: {move}.",
             rate=result.rate,
             days=days,
-            **values,
+            move=change_phrase(_points(result.change), points),
         ),
         verdict=verdict,
         owner="crm-lead",
@@ -171,8 +131,6 @@ def describe_repeat(result: RepeatRate, *, smallest_change_that_matters: float) 
 
 
 def _points(change: Estimate) -> Estimate:
-    from dataclasses import replace
-
     return replace(
         change,
         value=change.value * 100,
@@ -350,8 +308,6 @@ def describe_week(result: WeekRhythm) -> Finding:
 
 
 def _against_average(index: Estimate) -> Estimate:
-    from dataclasses import replace
-
     return replace(
         index,
         value=index.value - 1,
@@ -361,11 +317,10 @@ def _against_average(index: Estimate) -> Estimate:
     )
 
 
-def describe_reconciliation(
-    features_amount: float, lines_amount: float, *, anonymous_lines: int, n: int, as_of: date
-) -> Check:
+def describe_reconciliation(result: Reconciliation, *, as_of: date) -> Check:
     """Do the features add up to the order lines, to the smallest unit of money."""
-    difference = round(features_amount - lines_amount, 4)
+    difference = result.features_amount - result.lines_amount
+    n = result.n_customers
     return Check(
         id="features.reconciliation",
         rows=("M3.3",),
@@ -373,12 +328,12 @@ def describe_reconciliation(
             "Features {word} the order lines of known customers; {anonymous} lines carry no "
             "customer.",
             word="add up to" if difference == 0 else "do not add up to",
-            anonymous=Measured(value=anonymous_lines, unit="count", n=n, as_of=as_of),
+            anonymous=Measured(value=result.n_anonymous_lines, unit="count", n=n, as_of=as_of),
         ),
         verdict=Verdict.PASS if difference == 0 else Verdict.FAIL,
         owner="data-engineer",
         evidence=_LINES,
-        value=Measured(value=difference, unit="count", n=n, as_of=as_of),
+        value=Measured(value=float(difference), unit="count", n=n, as_of=as_of),
         so_what=Prose(
             "{advice}",
             advice="No action." if difference == 0 else "Compare by day and find the first gap.",
@@ -407,10 +362,10 @@ def describe_year(history_days: int, *, as_of: date) -> Finding:
 
 
 def not_measurable(
-    name: str, what: str, *, rows: tuple[str, ...], needs: tuple[Need, ...], why: str
-) -> Finding:
-    """A section that this market's data cannot answer, with what it would take."""
-    return Finding(
+    name: str, what: str, *, rows: tuple[str, ...], needs: tuple[Need, ...]
+) -> Callable[[str], Finding]:
+    """For a section that this market's data may not answer: from the reason to the finding."""
+    return lambda why: Finding(
         id=f"features.{name}",
         rows=rows,
         statement=Prose("{what} cannot be measured here: {why}.", what=what, why=why),
@@ -458,5 +413,3 @@ def headline_tiles(
             ),
         )
     )
-
-

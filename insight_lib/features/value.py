@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -129,7 +129,7 @@ def estimate_concentration(
 
 _TENTHS = (
     "Best tenth",
-    *(f"{word} tenth" for word in "2nd 3rd 4th 5th 6th 7th 8th 9th".split()),
+    *(f"{word} tenth" for word in ["2nd", "3rd", "4th", "5th", "6th", "7th", "8th", "9th"]),
     "Last tenth",
 )
 
@@ -235,8 +235,13 @@ def estimate_category_moves(
         chosen = lines.filter(within(order_date, days))
         return category_spend(chosen, products, level=level_column).to_pandas()
 
-    after, before = spend(window(as_of, window_days)), spend(window(as_of, window_days, ago=window_days))
-    totals = [frame.groupby("customer_id")["amount"].sum().astype(float) for frame in (before, after)]
+    after, before = (
+        spend(window(as_of, window_days)),
+        spend(window(as_of, window_days, ago=window_days)),
+    )
+    totals = [
+        frame.groupby("customer_id")["amount"].sum().astype(float) for frame in (before, after)
+    ]
     everyone = totals[0].index.union(totals[1].index)
     total_before, total_after = (t.reindex(everyone, fill_value=0.0) for t in totals)
     rows, estimates = [], []
@@ -265,8 +270,6 @@ def estimate_category_moves(
 
 
 def _in_points(change: Estimate) -> Estimate:
-    from dataclasses import replace
-
     return replace(
         change,
         value=change.value * 100,
