@@ -162,7 +162,12 @@ def format_range(estimate: Estimate) -> str:
     if unit == "points":
         low = format_number(estimate.lower, unit).removesuffix(" points")
         return f"{low} to {format_number(estimate.upper, unit)}"
-    if unit in ("share", "count") or re.fullmatch(r"[A-Z]{3}", unit):
+    if unit == "share":
+        bounds = (estimate.lower * 100, estimate.upper * 100)
+        places = 0 if _decimals(*bounds) == 0 and max(map(abs, bounds)) < 100 else 1
+        low = format_number(estimate.lower, unit, places)
+        return f"{low} to {format_number(estimate.upper, unit, places)}"
+    if unit == "count" or re.fullmatch(r"[A-Z]{3}", unit):
         return f"{format_number(estimate.lower, unit)} to {format_number(estimate.upper, unit)}"
     places = _decimals(estimate.lower, estimate.upper)
     low = f"{estimate.lower:,.{places}f}".replace("-", "−")

@@ -47,13 +47,29 @@ def estimate_share(successes: int, n: int, *, as_of: date, level: float = 0.95) 
 
 
 def _ratio_parts(numerator: ArrayLike, denominator: ArrayLike) -> tuple[float, Floats, float]:
+    """Ratio of totals, one residual per customer, and the degrees of freedom they have.
+
+    A customer who holds much of the denominator pulls the ratio to itself; its residual is
+    enlarged by its leverage (MacKinnon and White, 1985, HC3), and the degrees of freedom
+    count such customers for what they are (Satterthwaite, 1946).
+    """
     x = np.asarray(numerator, dtype=float)
     y = np.asarray(denominator, dtype=float)
     total = float(y.sum())
+    if len(x) < 2:
+        raise TooFew(f"{len(x)} customers, and a range takes at least two")
     if total <= 0:
         raise TooFew("nothing to divide by: the denominator adds up to zero")
     ratio = float(x.sum()) / total
-    return ratio, (x - ratio * y) / total, total
+    leverage = np.clip(y / total, 0.0, 0.99)
+    residual = (x - ratio * y) / total / (1 - leverage)
+    weight = np.square(y)
+    return ratio, residual, float(weight.sum() ** 2 / np.square(weight).sum())
+
+
+def _half_width(residual: Floats, freedom: float, level: float) -> float:
+    quantile = float(stats.t.ppf(0.5 + level / 2, max(freedom, 1.0)))
+    return quantile * math.sqrt(float(np.square(residual).sum()))
 
 
 def estimate_ratio(
@@ -71,11 +87,9 @@ def estimate_ratio(
     Raises:
         TooFew: Fewer than two customers, or a denominator of zero.
     """
-    ratio, residual, _ = _ratio_parts(numerator, denominator)
+    ratio, residual, freedom = _ratio_parts(numerator, denominator)
     n = len(residual)
-    if n < 2:
-        raise TooFew(f"{n} customers; an interval needs at least two")
-    half = _z(level) * math.sqrt(n / (n - 1) * float((residual**2).sum()))
+    half = _half_width(residual, freedom, level)
     return Estimate(
         value=ratio,
         lower=ratio - half,
@@ -109,11 +123,9 @@ def estimate_ratio_change(
     Raises:
         TooFew: Fewer than two customers, or nothing before to compare with.
     """
-    ratio_before, residual_before, _ = _ratio_parts(*before)
-    ratio_after, residual_after, _ = _ratio_parts(*after)
+    ratio_before, residual_before, freedom_before = _ratio_parts(*before)
+    ratio_after, residual_after, freedom_after = _ratio_parts(*after)
     n = len(residual_before)
-    if n < 2:
-        raise TooFew(f"{n} customers; an interval needs at least two")
     if relative:
         if ratio_before == 0:
             raise TooFew("nothing before to compare with")
@@ -122,7 +134,7 @@ def estimate_ratio_change(
     else:
         change = ratio_after - ratio_before
         residual = residual_after - residual_before
-    half = _z(level) * math.sqrt(n / (n - 1) * float((residual**2).sum()))
+    half = _half_width(residual, min(freedom_before, freedom_after), level)
     return Estimate(
         value=change,
         lower=change - half,

@@ -84,6 +84,9 @@ def _map_column(
     types: Mapping[str, str],
 ) -> MappedColumn:
     raw, raw_type = _raw(origin, types)
+    if raw_type == "VARCHAR" and origin.constant is None:
+        missing = ", ".join(literal(text) for text in sorted({"", *source.missing}))
+        raw = f"(CASE WHEN trim({raw}) IN ({missing}) THEN NULL ELSE {raw} END)"
     if origin.values:
         cases = " ".join(
             f"WHEN {literal(given)} THEN {literal(wanted)}"
@@ -135,9 +138,6 @@ def _typed(
     market: MarketConfig,
 ) -> str:
     is_text = raw_type == "VARCHAR"
-    if is_text and origin.constant is None:
-        missing = ", ".join(literal(m) for m in source.missing) or "NULL"
-        raw = f"(CASE WHEN {raw} IN ({missing}) THEN NULL ELSE {raw} END)"
     match column.type:
         case Type.TEXT:
             if raw_type == "DOUBLE":

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _MEMORY = "1GB"
+# The reader wants a text that stands for "missing"; ours is decided later, column by column.
+_NO_TEXT = "\x1fmissing\x1f"
 _BATCH_ROWS = 100_000
 _SCAN_BYTES = 16 * 2**20
 # Raise when a change of this module changes what is loaded from the same source.
@@ -347,7 +349,7 @@ def _open_csv(
             f"{literal(str(file))}, columns={{{declared}}}, auto_detect=false, header=true, "
             f"delim={literal(source.delimiter)}, quote={literal(source.quote)}, "
             f"escape={literal(source.quote)}, encoding={literal(source.encoding)}, "
-            f"strict_mode=true, nullstr=[], max_line_size=16777216, "
+            f"strict_mode=true, nullstr={literal(_NO_TEXT)}, max_line_size=16777216, "
             f"store_rejects=true, rejects_table='rejects_{number}', rejects_scan='scan_{number}')"
         )
         connection.execute(
