@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 from insight_lib.lake.store import (
     LakeError,
+    empty_table,
     latest_version,
     market_root,
     read_manifest,
@@ -175,7 +176,12 @@ class Market:
         self._check_licence(name)
         version = self.request.versions[name]
         files, rows = table_files(self.root / name, version)
-        table = self._connect().read_parquet(files, table_name=f"{name}_{version}")
+        connection, view = self._connect(), f"{name}_{version}"
+        if files:
+            table = connection.read_parquet(files, table_name=view)
+        else:  # no rows, so no file
+            empty = empty_table(self.root / name, version)
+            table = connection.create_table(view, empty, temp=True)
         table = self._restrict(name, table, role)
         self._used["tables"][name] = {
             "version": version,

@@ -167,6 +167,14 @@ def table_files(path: Path, version: int) -> tuple[list[str], int]:
     return sorted(unquote(urlparse(uri).path) for uri in table.file_uris()), rows
 
 
+def empty_table(path: Path, version: int) -> pa.Table:
+    """The columns of one version of a Delta table, without rows."""
+    import pyarrow as pa
+    from deltalake import DeltaTable
+
+    return pa.schema(DeltaTable(path, version=version).schema().to_arrow()).empty_table()
+
+
 def latest_version(path: Path) -> int | None:
     """The newest version of a Delta table, or None if there is no table."""
     from deltalake import DeltaTable

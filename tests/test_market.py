@@ -1,0 +1,269 @@
+"""The only door: what comes through depends on root, snapshot, day, consent, licence, role."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from insight_lib.lake.ingest import ingest_market
+from insight_lib.lake.store import LakeError
+from insight_lib.market import Market, Refused, Unavailable, open_market
+from tests.conftest import HEADER, TRANSACTIONS_YAML, ProjectFolder
+
+CONSENTS_YAML = """\
+  consents:
+    location: raw/consents.csv
+    format: csv
+    licence: own-data
+    columns:
+      customer_id: customer
+      purpose: purpose
+      decision: decision
+      decided_at: {from: at, format: "%Y-%m-%d %H:%M"}
+"""
+
+
+def lines(*customers: str) -> str:
+    return HEADER + "".join(
+        f"o{i},1,{c},2024-05-0{i + 1} 10:00,p1,1,10\n" for i, c in enumerate(customers)
+    )
+
+
+def prepare(
+    folder: ProjectFolder,
+    transactions: str,
+    consents: str | None = None,
+    jurisdiction: str = "ccpa",
+) -> None:
+    sources = TRANSACTIONS_YAML + (CONSENTS_YAML if consents is not None else "")
+    folder.market(sources=sources, jurisdiction=jurisdiction)
+    folder.write("raw/transactions.csv", transactions)
+    if consents is not None:
+        folder.write("raw/consents.csv", "customer,purpose,decision,at\n" + consents)
+    project = folder.load()
+    results = ingest_market(project.lake_dir, project.markets["de-test"], project.root)
+    assert not [r.fault for r in results if r.fault]
+
+
+def open_test(folder: ProjectFolder, **options: object) -> Market:
+    return open_market("de-test", stage="features", root=folder.root, **options)  # type: ignore[arg-type]
+
+
+def customers(market: Market) -> list[str]:
+    return sorted(market.table("transactions").customer_id.to_pandas().dropna())
+
+
+def test_nothing_after_as_of_on_the_markets_clock(folder: ProjectFolder) -> None:
+    late = HEADER + "o1,1,a,2024-05-01 23:59,p,1,1\no2,1,b,2024-05-02 00:00,p,1,1\n"
+    prepare(folder, late)
+    assert customers(open_test(folder, as_of="2024-05-01")) == ["a"]
+    assert customers(open_test(folder, as_of="2024-05-02")) == ["a", "b"]
+    assert open_test(folder).as_of.isoformat() == "2024-12-31"
+    with pytest.raises(LakeError, match="choose an earlier day"):
+        open_test(folder, as_of="2025-01-01")
+
+
+def test_opt_in_needs_a_grant_and_opt_out_needs_no_refusal(folder: ProjectFolder) -> None:
+    consents = (
+        "yes,analytics,granted,2024-01-01 00:00\n"
+        "no,analytics,refused,2024-01-01 00:00\n"
+        "back,analytics,granted,2024-01-01 00:00\n"
+        "back,analytics,refused,2024-02-01 00:00\n"
+        "other,modelling,granted,2024-01-01 00:00\n"
+        "later,analytics,granted,2024-09-01 00:00\n"
+        "both,analytics,granted,2024-03-01 00:00\n"
+    )
+    everyone = lines("yes", "no", "back", "other", "later", "both", "silent", "")
+    prepare(folder, everyone, consents, "gdpr")
+    assert customers(open_test(folder, as_of="2024-06-30")) == ["both", "yes"]
+    assert customers(open_test(folder)) == ["both", "later", "yes"]
+    prepare(folder, everyone, consents, "ccpa")
+    assert customers(open_test(folder)) == ["both", "later", "other", "silent", "yes"]
+
+
+def test_opt_in_without_consents_is_refused(folder: ProjectFolder) -> None:
+    prepare(folder, lines("a"), None, "gdpr")
+    with pytest.raises(Refused, match="no consents table"):
+        open_test(folder).table("transactions")
+
+
+decisions = st.lists(
+    st.tuples(
+        st.sampled_from("abcde"),
+        st.sampled_from(["analytics", "modelling"]),
+        st.sampled_from(["granted", "refused"]),
+        st.integers(0, 300),
+    ),
+    max_size=25,
+    unique_by=lambda d: (d[0], d[1], d[3]),
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(history=decisions, as_of_day=st.integers(0, 300), law=st.sampled_from(["gdpr", "ccpa"]))
+def test_no_row_without_the_needed_consent(
+    history: list[tuple[str, str, str, int]],
+    as_of_day: int,
+    law: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    start = datetime(2024, 1, 1, 12, tzinfo=UTC)
+    day = (start + timedelta(days=as_of_day)).date()
+    folder = ProjectFolder(tmp_path_factory.mktemp("consent"))
+    rows = "".join(
+        f"{c},{p},{d},{start + timedelta(days=n):%Y-%m-%d %H:%M}\n" for c, p, d, n in history
+    )
+    orders = HEADER + "".join(f"o{c},1,{c},2024-01-01 08:00,p,1,1\n" for c in "abcde")
+    prepare(folder, orders, rows, law)
+    state = dict.fromkeys("abcde", "silent")
+    for customer, purpose, decision, n in sorted(history, key=lambda d: d[3]):
+        if purpose == "analytics" and n <= as_of_day:
+            state[customer] = decision
+    wanted = [c for c, s in state.items() if s == "granted" or (s == "silent" and law == "ccpa")]
+    assert customers(open_test(folder, as_of=day)) == wanted
+
+
+def test_licence_refuses_the_use_and_names_the_clause(folder: ProjectFolder) -> None:
+    prepare(folder, lines("a"))
+    licences = folder.root / "parameters/registers/licences.yaml"
+    good = licences.read_text()
+    for old, new, part in [
+        ("[analytics, modelling, activation]", "[modelling]", "our own data"),
+        ("[all]", "[US]", "does not cover DE"),
+        ("territories", "expires: 2024-06-30\n  territories", "expired on 2024-06-30"),
+    ]:
+        licences.write_text(good.replace(old, new))
+        with pytest.raises(Refused, match=part):
+            open_test(folder).table("transactions")
+    licences.write_text(good)
+    assert customers(open_test(folder)) == ["a"]
+
+
+def test_a_role_sees_its_markets_purposes_and_columns(folder: ProjectFolder) -> None:
+    prepare(folder, lines("a"))
+    roles = folder.root / "parameters/registers/roles.yaml"
+    roles.write_text(
+        "analyst: {markets: [all], purposes: [analytics]}\n"
+        "blind: {markets: [all], purposes: [analytics], hidden_tags: [identifier]}\n"
+        "narrow: {markets: [de-test], purposes: [analytics], hidden_columns: {transactions: [amount]}}\n"
+        "modeller: {markets: [all], purposes: [modelling]}\n"
+        "gone: {markets: [all], purposes: [analytics], expires: 2024-06-30}\n"
+    )
+    assert "amount" in open_test(folder).table("transactions").columns
+    blind = open_test(folder, role="blind").table("transactions").columns
+    assert not {"order_id", "customer_id", "line_id", "product_id"} & set(blind)
+    assert "amount" not in open_test(folder, role="narrow").table("transactions").columns
+    for role, part in [
+        ("modeller", "may not work for analytics"),
+        ("gone", "expired"),
+        ("nobody", "not in"),
+    ]:
+        with pytest.raises(Refused, match=part):
+            open_test(folder, role=role).table("transactions")
+    assert open_test(folder, role="gone", as_of="2024-06-30").table("transactions").columns
+
+
+def test_a_removed_column_cannot_be_read(folder: ProjectFolder) -> None:
+    prepare(folder, lines("a"))
+    path = folder.root / "parameters/markets/de-test.yaml"
+    path.write_text("removed_columns: {transactions: [store_id, quantity]}\n" + path.read_text())
+    assert "quantity" not in open_test(folder).table("transactions").columns
+
+
+def test_the_engine_reads_nothing_outside_the_market(
+    folder: ProjectFolder, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    prepare(folder, lines("a"))
+    market = open_test(folder)
+    market.table("transactions")
+    other = tmp_path_factory.mktemp("other") / "x.csv"
+    other.write_text("a\n1\n")
+    link = market.root / "link.csv"
+    link.symlink_to(other)
+    connection = market._connect()
+    for path in (other, market.root / ".." / ".." / "us" / "x.csv", link):
+        with pytest.raises(Exception, match="(?i)permission|disabled"):
+            connection.raw_sql(f"SELECT * FROM read_csv('{path}')")
+    for statement in ("SET enable_external_access=true", "SET allowed_directories=['/']"):
+        with pytest.raises(Exception, match="(?i)lock|cannot"):
+            connection.raw_sql(statement)
+
+
+def test_a_snapshot_stays_as_it_was(folder: ProjectFolder) -> None:
+    prepare(folder, lines("a"))
+    pinned = open_test(folder)
+    prepare(folder, lines("a", "b"))
+    assert customers(pinned) == ["a"]
+    assert customers(open_test(folder)) == ["a", "b"]
+
+
+def test_what_is_published_is_read_by_its_name(folder: ProjectFolder) -> None:
+    prepare(folder, lines("a", "b"))
+    market = open_test(folder)
+    version = market.publish("customer_features", pd.DataFrame({"customer_id": ["a"], "x": [1]}))
+    assert version == 0
+    assert open_test(folder).table("customer_features").to_pandas()["x"].tolist() == [1]
+    with pytest.raises(Refused, match="does not publish"):
+        market.publish("segments", pd.DataFrame({"x": [1]}))
+    with pytest.raises(Unavailable, match="declare a source"):
+        market.table("surveys")
+    with pytest.raises(Unavailable, match="run the stage"):
+        market.table("segments")
+
+
+def test_a_segment_narrows_every_table_with_customers(folder: ProjectFolder) -> None:
+    from insight_lib.lake.store import write_table
+
+    prepare(folder, lines("a", "b", "c"))
+    import pyarrow as pa
+
+    table = pa.table({"customer_id": ["a", "b"], "segment": ["gold", "plain"]})
+    write_table(folder.root / "data/eu/de-test/segments", table, {})
+    lifecycle = folder.root / "parameters/lifecycle.yaml"
+    text = lifecycle.read_text().replace("[customer_features]", "[customer_features, segments]")
+    lifecycle.write_text(text)
+    assert customers(open_test(folder, segment="gold")) == ["a"]
+
+
+def test_a_run_opens_only_what_it_was_asked_for(
+    folder: ProjectFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(folder, lines("a"))
+    request = {
+        "run_id": "r",
+        "market": "de-test",
+        "stage": "features",
+        "segment": None,
+        "as_of": "2024-05-01",
+        "overrides": {},
+        "versions": {"transactions": 0},
+        "role": "analyst",
+        "nonce": "n",
+    }
+    (tmp_path / "run").mkdir()
+    path = tmp_path / "run" / "request.json"
+    path.write_text(json.dumps(request))
+    monkeypatch.setenv("INSIGHT_RUN", str(path))
+    market = open_test(folder)
+    assert market.as_of.isoformat() == "2024-05-01"
+    assert customers(market) == ["a"]
+    used = json.loads((path.parent / "used.json").read_text())
+    assert used["tables"]["transactions"]["version"] == 0
+    assert used["parameters"]["features"]["rfm_groups"] == 5
+    folder.market("de-other")
+    with pytest.raises(Refused, match="may not open"):
+        open_market("de-other", stage="features", root=folder.root)
+
+
+def test_unknown_names_come_with_help(folder: ProjectFolder, write_lines: Callable) -> None:
+    with pytest.raises(LakeError, match="insight ingest"):
+        open_test(folder)
+    with pytest.raises(LookupError, match="lifecycle.yaml has"):
+        open_market("de-test", stage="featurs", root=folder.root)
