@@ -32,7 +32,7 @@ from insight_lib.charts.theme import (
 from insight_lib.findings import Table, format_number
 
 _CELL_HEIGHT = 24
-_DARK_CELL = 0.55  # share of full colour from which text turns to paper
+_DARK_CELL = 0.78  # share of full colour from which text turns to paper
 
 
 def plot_heatmap(
@@ -51,8 +51,7 @@ def plot_heatmap(
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
     spread = (high - low) or 1.0
     texts = [
-        ["" if math.isnan(v) else format_number(v, unit, decimals) for v in row]
-        for row in values
+        ["" if math.isnan(v) else format_number(v, unit, decimals) for v in row] for row in values
     ]
     names = [_name(name) for name in frame.index]
     heads = [_name(name) for name in frame.columns]
@@ -63,11 +62,9 @@ def plot_heatmap(
             100.0 if width <= NARROW else 190.0,
         )
         cell = (width - room) / max(len(heads), 1)
-        longest = max(
-            (text_width(t, SMALL_SIZE) for row in texts for t in row), default=0.0
-        )
+        longest = max((text_width(t, SMALL_SIZE) for row in texts for t in row), default=0.0)
         head_width = max((text_width(head, SMALL_SIZE) for head in heads), default=0.0)
-        every = max(math.ceil(min(head_width, 70) / cell), 1)
+        every = max(math.ceil((min(head_width, 70) + 6) / cell), 1)
         figure = new_figure(width, _CELL_HEIGHT * len(names) + 36)
         axes = add_axes(figure, left=room, right=0, top=36, bottom=0)
         axes.set_axis_off()
@@ -106,7 +103,7 @@ def plot_heatmap(
                         linewidth=0,
                     )
                 )
-                if longest + 4 <= cell:
+                if longest + 7 <= cell:
                     colour = PAPER if shade > _DARK_CELL else INK
                     axes.text(
                         j + 0.5,
@@ -155,13 +152,7 @@ def plot_panels(
     ticks = [low, high] if low < high else [low, low + 1.0]
 
     def draw(width: int) -> Figure:
-        per_row = (
-            2
-            if width <= NARROW
-            else 4
-            if len(groups) % 4 == 0 or len(groups) > 6
-            else 3
-        )
+        per_row = 2 if width <= NARROW else 4 if len(groups) % 4 == 0 or len(groups) > 6 else 3
         n_rows = math.ceil(len(groups) / per_row)
         gap, panel_height = 18.0, 118.0
         panel_width = (width - gap * (per_row - 1)) / per_row
@@ -180,9 +171,7 @@ def plot_panels(
             for other, points in groups:
                 if other != name:
                     axes.plot(points[x], points[y], color=LINE, linewidth=1.2, zorder=1)
-            axes.plot(
-                group[x], group[y], color=ACCENT if _lit(name, highlight) else MARK
-            )
+            axes.plot(group[x], group[y], color=ACCENT if _lit(name, highlight) else MARK)
             axes.axhline(0, color=SOFT, linewidth=1, zorder=0)
             axes.set_xlim(data[x].min(), data[x].max())
             axes.set_xticks([])

@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from insight_lib.charts.theme import (
     ACCENT,
     INK,
+    LINE,
     MARK,
     NARROW,
     SMALL_SIZE,
@@ -80,7 +81,7 @@ def plot_line(
         figure, axes = _frame(width, names, len(events))
         bounds = [data[column] for column in (y, lower, upper) if column]
         extra = [float(reference.at)] if reference else []
-        _y_axis(axes, _finite(bounds) + extra, unit, is_zero_based=is_zero_based)
+        lead = _y_axis(axes, _finite(bounds) + extra, unit, is_zero_based=is_zero_based)
         ends: list[tuple[float, str, str, bool]] = []
         for name, group in groups:
             is_lit = len(groups) == 1 or name == highlight
@@ -96,7 +97,7 @@ def plot_line(
             axes.plot(group[x], group[y], color=colour, zorder=3 if is_lit else 2)
             if not (known := group[y].dropna()).empty:
                 ends.append((float(known.iloc[-1]), name, colour, is_lit))
-        _finish(axes, data[x], x_title, events, reference, ends, width)
+        _finish(axes, lead, data[x], x_title, events, reference, ends, width)
         return figure
 
     return render_chart(
@@ -180,22 +181,18 @@ def plot_fan(
 
     def draw(width: int) -> Figure:
         figure, axes = _frame(width, names, len(events))
-        columns = [
-            data[c] for c in (actual, expected, *(c for pair in bands for c in pair))
-        ]
-        _y_axis(axes, _finite(columns), unit, is_zero_based=is_zero_based)
+        columns = [data[c] for c in (actual, expected, *(c for pair in bands for c in pair))]
+        lead = _y_axis(axes, _finite(columns), unit, is_zero_based=is_zero_based)
         for low, high in bands:
             _band(axes, data[x], data[low], data[high], ACCENT)
         axes.plot(data[x], data[expected], color=ACCENT, linewidth=1.8, dashes=(4, 2.5))
         axes.plot(data[x], data[actual], color=INK, linewidth=2)
         ends = [
             (float(known.iloc[-1]), name, colour, colour == INK)
-            for column, name, colour in zip(
-                (actual, expected), names, (INK, ACCENT), strict=True
-            )
+            for column, name, colour in zip((actual, expected), names, (INK, ACCENT), strict=True)
             if not (known := data[column].dropna()).empty
         ]
-        _finish(axes, data[x], x_title, events, None, ends, width)
+        _finish(axes, lead, data[x], x_title, events, None, ends, width)
         return figure
 
     low, high = bands[0] if bands else (None, None)
@@ -231,17 +228,13 @@ def plot_histogram(
     """
     heights, bounds = np.asarray(counts, dtype=float), np.asarray(edges, dtype=float)
     if len(bounds) != len(heights) + 1:
-        raise ValueError(
-            f"histogram: {len(heights)} counts need {len(heights) + 1} edges"
-        )
+        raise ValueError(f"histogram: {len(heights)} counts need {len(heights) + 1} edges")
     low, high = highlight or (-np.inf, np.inf)
     colours = [ACCENT if low <= edge < high else MARK for edge in bounds[:-1]]
 
     def draw(width: int) -> Figure:
         figure, axes = _frame(width, [], len(marks))
-        _y_axis(
-            axes, [0.0, float(heights.max(initial=1.0))], "count", is_zero_based=True
-        )
+        lead = _y_axis(axes, [0.0, float(heights.max(initial=1.0))], "count", is_zero_based=True)
         gap = (bounds[-1] - bounds[0]) / width
         axes.bar(
             bounds[:-1] + gap / 2,
@@ -250,12 +243,10 @@ def plot_histogram(
             align="edge",
             color=colours,
         )
-        _finish(axes, pd.Series(bounds), x_title, marks, None, [], width)
+        _finish(axes, lead, pd.Series(bounds), x_title, marks, None, [], width)
         return figure
 
-    texts = [
-        format_number(edge, unit, 0 if _is_whole(bounds) else 2) for edge in bounds
-    ]
+    texts = [format_number(edge, unit, 0 if _is_whole(bounds) else 2) for edge in bounds]
     table = Table(
         title=str(caption.title),
         columns=(column_title(x_title), count_title),
@@ -272,9 +263,7 @@ def _is_whole(values: Any) -> bool:
 
 
 def _finite(columns: Sequence[pd.Series]) -> list[float]:
-    values = np.concatenate(
-        [column.to_numpy(dtype=float, na_value=np.nan) for column in columns]
-    )
+    values = np.concatenate([column.to_numpy(dtype=float, na_value=np.nan) for column in columns])
     return [float(v) for v in values[np.isfinite(values)]]
 
 
@@ -284,32 +273,24 @@ def _frame(width: int, names: Sequence[str], n_events: int) -> tuple[Figure, Axe
     right = min(max((text_width(name) for name in names), default=0.0) + 14, room)
     height = (220 if is_narrow else 290) + 16 * min(n_events, 3)
     figure = new_figure(width, height)
-    return figure, add_axes(
-        figure, left=4, right=right, top=22 + 16 * min(n_events, 3), bottom=40
-    )
+    return figure, add_axes(figure, left=4, right=right, top=22 + 16 * min(n_events, 3), bottom=40)
 
 
-def _y_axis(
-    axes: Axes, values: Sequence[float], unit: str, *, is_zero_based: bool
-) -> None:
-    """Grid with its labels on the lines, so that the plot keeps the full width."""
+def _y_axis(axes: Axes, values: Sequence[float], unit: str, *, is_zero_based: bool) -> float:
+    """Draw the grid with its labels on the lines; return the room that the labels take."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     if is_zero_based:
         low, high = min(low, 0.0), max(high, 0.0)
     if low == high:
         low, high = low - abs(low or 1) / 2, high + abs(high or 1) / 2
-    ticks = MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    ticks = ticks[(ticks >= low - (ticks[1] - ticks[0])) & (ticks <= high)]
-    axes.set_ylim(min(low, ticks[0] if not is_zero_based else low), high * 1.0 or 1.0)
-    axes.set_ylim(axes.get_ylim()[0], max(high, ticks[-1]))
+    nice = np.asarray(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high))
+    bottom = low if is_zero_based else min(low, float(nice[0]))
+    ticks = nice[(nice >= bottom) & (nice <= high)].tolist()
+    axes.set_ylim(bottom, high + (high - bottom) / 20)
     axes.set_yticks([])
-    for tick, text in zip(
-        ticks, tick_labels([float(t) for t in ticks], unit), strict=True
-    ):
-        if tick < axes.get_ylim()[0]:
-            continue
-        is_base = tick == 0
-        axes.axhline(tick, color=SOFT if is_base else "#dfe3ea", linewidth=1, zorder=0)
+    texts = tick_labels(ticks, unit)
+    for tick, text in zip(ticks, texts, strict=True):
+        axes.axhline(tick, color=SOFT if tick == 0 else LINE, linewidth=1, zorder=0)
         axes.annotate(
             text,
             (0, tick),
@@ -319,11 +300,10 @@ def _y_axis(
             color=SOFT,
             zorder=4,
         )
+    return max((text_width(text, SMALL_SIZE) for text in texts), default=0.0) + 10
 
 
-def _band(
-    axes: Axes, x: pd.Series, low: pd.Series, high: pd.Series, colour: str
-) -> None:
+def _band(axes: Axes, x: pd.Series, low: pd.Series, high: pd.Series, colour: str) -> None:
     axes.fill_between(
         x,
         low.astype(float),
@@ -337,6 +317,7 @@ def _band(
 
 def _finish(
     axes: Axes,
+    lead: float,
     x: pd.Series,
     x_title: str,
     events: Sequence[Mark],
@@ -345,17 +326,14 @@ def _finish(
     width: int,
 ) -> None:
     is_narrow = width <= NARROW
-    lead = 46 if is_narrow else 52  # room for the labels on the grid lines
     if isinstance(x.iloc[0], date) or pd.api.types.is_datetime64_any_dtype(x):
         numbers = mdates.date2num(pd.to_datetime(x).to_numpy())
-        _date_axis(
-            axes, float(numbers.min()), float(numbers.max()), is_narrow=is_narrow
-        )
+        _date_axis(axes, float(numbers.min()), float(numbers.max()), is_narrow=is_narrow)
     else:
         numbers = x.to_numpy(dtype=float)
-        ticks = MaxNLocator(
-            nbins=5 if is_narrow else 9, integer=_is_whole(numbers)
-        ).tick_values(numbers.min(), numbers.max())
+        ticks = MaxNLocator(nbins=5 if is_narrow else 9, integer=_is_whole(numbers)).tick_values(
+            numbers.min(), numbers.max()
+        )
         ticks = [float(t) for t in ticks if numbers.min() <= t <= numbers.max()]
         axes.set_xticks(ticks, tick_labels(ticks, "count"))
     first, last = float(numbers.min()), float(numbers.max())
@@ -389,26 +367,19 @@ def _date_axis(axes: Axes, first: float, last: float, *, is_narrow: bool) -> Non
     span = last - first
     most = 4 if is_narrow else 8
     if span <= _SHORT_SPAN_DAYS:
-        ticks = np.arange(
-            np.ceil(first), last + 1, max(int(np.ceil(span / most / 7)) * 7, 1)
-        )
+        ticks = np.arange(np.ceil(first), last + 1, max(int(np.ceil(span / most / 7)) * 7, 1))
         texts = [f"{d.day} {d:%b}" for d in mdates.num2date(ticks)]
     else:
         months = max(span / 30.4 / most, 1)
         step = next((s for s in (1, 2, 3, 6, 12, 24, 60) if s >= months), 120)
         start = mdates.num2date(first)
         days = [
-            date(start.year + m // 12, m % 12 + 1, 1)
-            for m in range(0, int(span / 30) + 24, step)
+            date(start.year + m // 12, m % 12 + 1, 1) for m in range(0, int(span / 30) + 24, step)
         ]
-        ticks = np.array([t for t in mdates.date2num(days) if first <= t <= last])
+        ticks = np.array([t for t in mdates.date2num(days) if first - span / 50 <= t <= last])
         moments = mdates.num2date(ticks)
         texts = [
-            f"{d:%Y}"
-            if step >= 12
-            else f"{d:%b}\n{d:%Y}"
-            if i == 0 or d.month == 1
-            else f"{d:%b}"
+            f"{d:%Y}" if step >= 12 else f"{d:%b}\n{d:%Y}" if i == 0 or d.month == 1 else f"{d:%b}"
             for i, d in enumerate(moments)
         ]
     axes.set_xticks(ticks, texts)
@@ -417,9 +388,7 @@ def _date_axis(axes: Axes, first: float, last: float, *, is_narrow: bool) -> Non
 def _events(axes: Axes, events: Sequence[Mark], width: int) -> None:
     """Labels above the plot, in up to three storeys so that neighbours do not meet."""
     free = [-np.inf] * 3
-    for event in sorted(
-        events, key=lambda e: mdates.date2num(e.at) if _is_date(e) else e.at
-    ):
+    for event in sorted(events, key=lambda e: mdates.date2num(e.at) if _is_date(e) else e.at):
         at = mdates.date2num(event.at) if _is_date(event) else float(event.at)
         axes.axvline(at, color=INK, linewidth=1.2, dashes=(4, 3), zorder=1)
         place = axes.transData.transform((at, 0))[0] * 72 / axes.figure.dpi
@@ -444,9 +413,7 @@ def _is_date(mark: Mark) -> bool:
     return isinstance(mark.at, date)
 
 
-def _name_ends(
-    axes: Axes, ends: Sequence[tuple[float, str, str, bool]], room: float
-) -> None:
+def _name_ends(axes: Axes, ends: Sequence[tuple[float, str, str, bool]], room: float) -> None:
     """Names at the line ends, pushed apart until none touches another."""
     low, high = axes.get_ylim()
     height = axes.get_window_extent().height * 72 / axes.figure.dpi
@@ -505,9 +472,7 @@ def _table(
         cells = [_x_text(record[x]), *([str(record[series])] if series else [])]
         cells.append(_cell(record[y], unit))
         if lower and upper:
-            cells.append(
-                f"{_cell(record[lower], unit)} to {_cell(record[upper], unit)}"
-            )
+            cells.append(f"{_cell(record[lower], unit)} to {_cell(record[upper], unit)}")
         rows.append(tuple(cells))
     return Table(title=str(caption.title), columns=tuple(columns), rows=tuple(rows))
 

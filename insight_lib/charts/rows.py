@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -136,9 +136,7 @@ def plot_deviations(
         is_good = (record[value] > 0) == (good == "up")
         is_open = bool(lower and upper) and record[lower] <= 0 <= record[upper]
         colour = MARK if is_open or record[value] == 0 else GOOD if is_good else BAD
-        rows.append(
-            _row(record, label, value, unit, lower, upper, colour, is_signed=True)
-        )
+        rows.append(_row(record, label, value, unit, lower, upper, colour, is_signed=True))
     reference = Mark(at=0.0, text=target)
     table = _table(frame, caption, label, value, unit, lower, upper, n)
     return render_chart(
@@ -172,9 +170,7 @@ def plot_dots(
     for record in frame.to_dict("records"):
         is_lit = record[label] in highlight
         colour = ACCENT if is_lit or not highlight else MARK
-        row = _row(
-            record, label, value, unit, lower, upper, colour, start=record[value]
-        )
+        row = _row(record, label, value, unit, lower, upper, colour, start=record[value])
         rows.append(_bold(row) if is_lit else row)
     table = _table(frame, caption, label, value, unit, lower, upper, n)
     return render_chart(
@@ -206,13 +202,9 @@ def plot_waterfall(
     level = start[1]
     rows = [_total(start[0], level, unit)]
     for name, change in changes:
-        colour = (
-            MARK if change == 0 else GOOD if (change > 0) == (good == "up") else BAD
-        )
+        colour = MARK if change == 0 else GOOD if (change > 0) == (good == "up") else BAD
         text = ("+" if change > 0 else "") + format_number(change, unit)
-        rows.append(
-            _Row(label=name, start=level, end=level + change, text=text, colour=colour)
-        )
+        rows.append(_Row(label=name, start=level, end=level + change, text=text, colour=colour))
         level += change
     rows.append(_total(end, level, unit))
     table = Table(
@@ -239,7 +231,7 @@ def _bold(row: _Row) -> _Row:
 
 
 def _row(
-    record: dict[str, object] | dict[str, float],
+    record: Mapping[Any, Any],
     label: str,
     value: str,
     unit: str,
@@ -250,15 +242,15 @@ def _row(
     start: float = 0.0,
     is_signed: bool = False,
 ) -> _Row:
-    end = float(record[value])  # type: ignore[arg-type]
+    end = float(record[value])
     return _Row(
         label=str(record[label]),
         start=start,
         end=end,
         text=("+" if is_signed and end > 0 else "") + format_number(end, unit),
         colour=colour,
-        lower=float(record[lower]) if lower else None,  # type: ignore[arg-type]
-        upper=float(record[upper]) if upper else None,  # type: ignore[arg-type]
+        lower=float(record[lower]) if lower else None,
+        upper=float(record[upper]) if upper else None,
     )
 
 
@@ -300,13 +292,9 @@ def _draw(
     is_narrow = width <= NARROW
     longest = max((text_width(row.label) for row in rows), default=0.0)
     label_width = width if is_narrow else min(longest, 200.0)
-    names = [
-        fit_text(row.label, label_width, lines=1 if is_narrow else 2) for row in rows
-    ]
+    names = [fit_text(row.label, label_width, lines=1 if is_narrow else 2) for row in rows]
     pitch = _BAR_HEIGHT + (30 if is_narrow else 18)
-    value_width = (
-        max((text_width(row.text, is_bold=True) for row in rows), default=0.0) + 12
-    )
+    value_width = max((text_width(row.text, is_bold=True) for row in rows), default=0.0) + 12
     low = min((row.low for row in rows), default=0.0)
     high = max((row.high for row in rows), default=1.0)
     if reference is not None:
@@ -316,7 +304,8 @@ def _draw(
     if low == high:
         low, high = low - 0.5, high + 0.5
     left = 6.0 if is_narrow else label_width + 14
-    left += value_width if any(row.end < row.start for row in rows) else 0
+    # A value stands to the left of a bar that points left; long bars need room for it.
+    left += value_width if any(_points_far_left(row, low, high) for row in rows) else 0
     top = 24.0 if reference is not None else 4.0
     figure = new_figure(width, pitch * len(rows) + top + 4)
     axes = add_axes(figure, left=left, right=value_width, top=top, bottom=4)
@@ -324,11 +313,7 @@ def _draw(
     axes.set_xlim(low, high)
     axes.set_ylim(pitch * len(rows), 0)
     # Names and values stand on paper where the reference line would cross them.
-    box = (
-        {"facecolor": PAPER, "linewidth": 0, "pad": 1.5}
-        if reference is not None
-        else None
-    )
+    box = {"facecolor": PAPER, "linewidth": 0, "pad": 1.5} if reference is not None else None
     for i, row in enumerate(rows):
         middle = pitch * i + pitch / 2 + (9 if is_narrow else 0)
         weight = "bold" if row.is_bold else "normal"
@@ -344,12 +329,8 @@ def _draw(
         )
         if is_dots:
             axes.plot([low, high], [middle, middle], color=LINE, linewidth=1)
-            axes.plot(
-                [row.lower, row.upper], [middle, middle], color=row.colour, linewidth=3
-            )
-            axes.plot(
-                [row.end], [middle], "o", color=row.colour, markersize=9, clip_on=False
-            )
+            axes.plot([row.low, row.high], [middle, middle], color=row.colour, linewidth=3)
+            axes.plot([row.end], [middle], "o", color=row.colour, markersize=9, clip_on=False)
         else:
             axes.barh(
                 middle,
@@ -381,10 +362,12 @@ def _draw(
             bbox=box,
         )
     if reference is not None:
-        _reference(
-            axes, reference, pitch * len(rows), width, left, value_width, low, high
-        )
+        _reference(axes, reference, pitch * len(rows), width, left, value_width, low, high)
     return figure
+
+
+def _points_far_left(row: _Row, low: float, high: float) -> bool:
+    return row.end < row.start and row.low < low + 0.3 * (high - low)
 
 
 def _whisker(axes: Axes, lower: float, upper: float, middle: float) -> None:
@@ -407,9 +390,7 @@ def _reference(
     high: float,
 ) -> None:
     at = float(reference.at)
-    axes.plot(
-        [at, at], [-4, bottom], color=INK, linewidth=1.2, dashes=(4, 3), zorder=1.5
-    )
+    axes.plot([at, at], [-4, bottom], color=INK, linewidth=1.2, dashes=(4, 3), zorder=1.5)
     place = left + (width - left - right) * (at - low) / (high - low)
     text = fit_text(reference.text, width * 0.7, lines=1, size=SMALL_SIZE)
     half = text_width(text, SMALL_SIZE) / 2

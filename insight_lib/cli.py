@@ -1,0 +1,270 @@
+"""`insight`: check, ingest, run, status, open.
+
+Everything heavy is imported inside the commands, so that help and status answer at once.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from insight_lib.parameters import Project
+    from insight_lib.runner.drive import RunSummary
+
+app = typer.Typer(
+    name="insight",
+    help="Consumer insight per market: from raw data to reports that say how sure they are.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Markets = Annotated[list[str] | None, typer.Option("--market", help="Market id; repeatable.")]
+Root = Annotated[
+    Path | None, typer.Option("--root", help="Project folder; found from here if not given.")
+]
+
+_EXIT_FAULTS = 2
+
+
+def _project(root: Path | None) -> Project:
+    from insight_lib.parameters import ParameterFaults, find_root, load_project
+
+    try:
+        return load_project(root or find_root())
+    except (ParameterFaults, FileNotFoundError) as error:
+        typer.secho(str(error), err=True, fg="red")
+        raise typer.Exit(_EXIT_FAULTS) from None
+
+
+def _chosen(project: Project, markets: list[str] | None) -> list[str]:
+    from insight_lib.parameters import ParameterFaults
+
+    for market in markets or []:
+        try:
+            project.market(market)
+        except ParameterFaults as error:
+            typer.secho(str(error), err=True, fg="red")
+            raise typer.Exit(_EXIT_FAULTS) from None
+    return markets or list(project.markets)
+
+
+@app.command()
+def check(root: Root = None) -> None:
+    """Read every parameter file and register, and report all faults at once."""
+    project = _project(root)
+    faults = [fault for found in project.faults.values() for fault in found]
+    for fault in sorted(faults):
+        typer.echo(str(fault))
+    if faults:
+        good = len(project.markets)
+        typer.secho(f"{len(faults)} faults; {good} markets without one", err=True, fg="red")
+        raise typer.Exit(_EXIT_FAULTS)
+    typer.echo(f"{len(project.markets)} markets, {len(project.stages)} stages: no fault")
+
+
+@app.command()
+def ingest(
+    market: Markets = None,
+    force: Annotated[bool, typer.Option(help="Read sources again even if unchanged.")] = False,
+    root: Root = None,
+) -> None:
+    """Bring the lake up to date with the declared sources."""
+    project = _project(root)
+    if _ingest(project, _chosen(project, market), force=force, quiet=False):
+        raise typer.Exit(1)
+
+
+def _ingest(project: Project, markets: list[str], *, force: bool, quiet: bool) -> list[str]:
+    """Ingest markets one by one and return what failed; a fault in one never stops another."""
+    from insight_lib.lake.ingest import TableIngest, ingest_market
+    from insight_lib.lake.store import LakeError
+
+    failed = []
+    for market_id in markets:
+
+        def report(result: TableIngest, market_id: str = market_id) -> None:
+            if result.fault:
+                failed.append(market_id)
+                typer.secho(f"{market_id}.{result.table}: {result.fault}", err=True, fg="red")
+                if result.entry:
+                    typer.secho("  the last good snapshot stays in use", err=True)
+            elif result.entry and (result.was_read or not quiet):
+                entry = result.entry
+                state = "" if result.was_read else " (unchanged, not read)"
+                typer.echo(
+                    f"{market_id}.{result.table}: {entry.rows_in:,} rows in = {entry.loaded:,} "
+                    f"loaded + {entry.quarantined:,} in quarantine"
+                    + (f" + {entry.out_of_scope:,} out of scope" if entry.out_of_scope else "")
+                    + state
+                )
+                for reason, n in list(entry.reasons.items())[:5]:
+                    typer.echo(f"    {n:,} x {reason}")
+
+        try:
+            ingest_market(
+                project.lake_dir,
+                project.markets[market_id],
+                project.root,
+                force=force,
+                report=report,
+            )
+        except LakeError as error:
+            failed.append(market_id)
+            typer.secho(str(error), err=True, fg="red")
+    return failed
+
+
+@app.command()
+def run(
+    market: Markets = None,
+    stage: Annotated[list[str] | None, typer.Option(help="Stage id; repeatable.")] = None,
+    segment: Annotated[list[str] | None, typer.Option(help="Published segment.")] = None,
+    as_of: Annotated[str | None, typer.Option(help="Last complete day, YYYY-MM-DD.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Parameter for this run: section.name=value; repeatable."),
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Run again what is up to date.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Runs at the same time.")] = 2,
+    cold_kernels: Annotated[
+        bool, typer.Option(help="Start an ordinary kernel for each run instead of forking.")
+    ] = False,
+    skip_ingest: Annotated[bool, typer.Option(help="Use the lake as it is.")] = False,
+    root: Root = None,
+) -> None:
+    """Run what is not up to date, and publish the reports.
+
+    Exit code: 0 all published; 1 a run or an ingest failed; 2 faults in parameters;
+    3 a gate stopped something; 4 a limit stopped a run; 130 cancelled.
+    """
+    from insight_lib.parameters import ParameterFaults
+    from insight_lib.runner.drive import run as drive
+    from insight_lib.runner.plan import Selection
+    from insight_lib.runner.progress import RichProgress
+
+    project = _project(root)
+    for fault in sorted(f for found in project.faults.values() for f in found):
+        typer.secho(f"{fault}", err=True, fg="yellow")
+    markets = _chosen(project, market)
+    overrides = _overrides(set_ or [])
+    try:
+        for market_id in markets:
+            project.resolve(market_id, overrides)
+        day = date.fromisoformat(as_of) if as_of else None
+        selection = Selection(
+            markets=tuple(markets),
+            stages=tuple(stage or ()),
+            segments=tuple(segment or ()),
+            overrides=overrides,
+        )
+    except (ParameterFaults, ValueError) as error:
+        typer.secho(str(error), err=True, fg="red")
+        raise typer.Exit(_EXIT_FAULTS) from None
+    failed = [] if skip_ingest else _ingest(project, markets, force=False, quiet=True)
+    try:
+        summary = drive(
+            project,
+            selection,
+            jobs=jobs,
+            force=force,
+            as_of=day,
+            cold_kernels=cold_kernels,
+            progress=RichProgress(),
+        )
+    except (LookupError, ValueError) as error:
+        typer.secho(str(error), err=True, fg="red")
+        raise typer.Exit(_EXIT_FAULTS) from None
+    _print_summary(project, summary)
+    raise typer.Exit(summary.exit_code or (1 if failed or project.faults else 0))
+
+
+def _overrides(pairs: list[str]) -> dict[str, Any]:
+    """`["features.rfm_groups=4"]` as `{"features.rfm_groups": 4}`; values as in the YAML."""
+    import json
+
+    overrides: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            typer.secho(f"--set {pair!r}: write section.name=value", err=True, fg="red")
+            raise typer.Exit(_EXIT_FAULTS)
+        try:
+            overrides[name] = json.loads(text)
+        except ValueError:
+            overrides[name] = text
+    return overrides
+
+
+def _print_summary(project: Project, summary: RunSummary) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("Market", "Stage", "State", "Seconds", "Findings", "What to look at", box=None)
+    for row in summary.rows:
+        where = f"cell {row.cell_number}: " if row.cell_number else ""
+        note = f"{where}{row.error}" if row.error else ", ".join(row.gates)
+        if row.link and (row.error or row.gates):
+            note += f" ({row.link})"
+        stage = f"{row.cell.stage}@{row.cell.segment}" if row.cell.segment else row.cell.stage
+        state = row.state.value if row.was_run or row.error else f"{row.state.value}, up to date"
+        table.add_row(
+            row.cell.market,
+            stage,
+            state,
+            f"{row.seconds:.1f}" if row.was_run else "",
+            str(row.n_findings or ""),
+            note,
+        )
+    console = Console()
+    console.print(table)
+    if summary.index:
+        console.print(f"{summary.seconds:.1f} s; open {summary.index}")
+
+
+@app.command()
+def status(root: Root = None) -> None:
+    """Show where every report stands."""
+    from insight_lib.runner.status import load_status
+
+    project = _project(root)
+    for row in load_status(project):
+        stage = f"{row.cell.stage}@{row.cell.segment}" if row.cell.segment else row.cell.stage
+        note = f"  {row.error}" if row.error else ""
+        typer.echo(f"{row.cell.market:<20} {stage:<24} {row.state:<10} {row.cell.as_of}{note}")
+    for market_id, faults in project.faults.items():
+        typer.echo(f"{market_id:<20} {'':<24} {'faults':<10} {len(faults)}; run `insight check`")
+
+
+@app.command(name="open")
+def open_report(
+    market: Annotated[str | None, typer.Argument(help="Market id; the index if left out.")] = None,
+    stage: Annotated[str | None, typer.Argument(help="Stage id.")] = None,
+    segment: Annotated[str, typer.Option(help="Segment.")] = "",
+    as_of: Annotated[str | None, typer.Option(help="Day, YYYY-MM-DD; the newest if not given.")] = None,
+    path_only: Annotated[bool, typer.Option(help="Print the path, open nothing.")] = False,
+    root: Root = None,
+) -> None:
+    """Open a report in the browser."""
+    import webbrowser
+
+    from insight_lib.runner.status import NoReport, report_path
+
+    project = _project(root)
+    day = date.fromisoformat(as_of) if as_of else None
+    try:
+        path = report_path(project, market or "", stage=stage, segment=segment, as_of=day)
+    except NoReport as error:
+        typer.secho(str(error), err=True, fg="red")
+        raise typer.Exit(1) from None
+    typer.echo(str(path))
+    if not path_only:
+        webbrowser.open(path.as_uri())
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,1 @@
+"""Plan, execute, judge and publish notebook runs."""
