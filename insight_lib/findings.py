@@ -421,8 +421,8 @@ def change_phrase(change: Estimate, smallest_change_that_matters: float) -> Pros
             as_of=change.as_of,
         )
         return Prose(
-            "{word} {change:size}, but whether by the {enough} that would change a decision "
-            "we cannot tell yet (likely {change:range})",
+            "{word} {change:size} (likely {change:range}), not surely the {enough} that would "
+            "change a decision",
             word=word,
             change=change,
             enough=enough,

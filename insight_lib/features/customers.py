@@ -31,14 +31,16 @@ def orders(lines: ir.Table) -> ir.Table:
     known = lines.filter(lines.customer_id.notnull())
     zero = ibis.literal(0, type="decimal(18, 4)")
 
-    def money(column: str) -> ir.Value:
-        return known[column].coalesce(zero) if column in known.columns else zero
-
+    deductions = {
+        name: known[name].coalesce(zero) if name in known.columns else zero
+        for name in ("discount_amount", "coupon_amount")
+    }
+    known = known.mutate(**deductions)
     by_order = known.group_by(["order_id", "customer_id"]).agg(
         ordered_local=known.ordered_local.min(),
         amount=known.amount.sum(),
-        discount_amount=money("discount_amount").sum(),
-        coupon_amount=money("coupon_amount").sum(),
+        discount_amount=known.discount_amount.sum(),
+        coupon_amount=known.coupon_amount.sum(),
         returned_amount=ibis.ifelse(known.amount < 0, -known.amount, zero).sum(),
         n_lines=known.count(),
     )

@@ -202,8 +202,8 @@ def estimate_week_rhythm(
         raise TooFew("no orders in the history window")
     series = series.reindex(pd.date_range(series.index[0], pd.Timestamp(as_of)), fill_value=0.0)
     days = pd.DatetimeIndex(series.index)
-    monday = days - pd.to_timedelta(np.asarray(days.weekday), unit="D")
-    weeks = series.groupby([monday, days.weekday]).sum().unstack()
+    monday = days - pd.to_timedelta(np.asarray(days.day_of_week), unit="D")
+    weeks = series.groupby([monday, days.day_of_week]).sum().unstack()
     weeks = weeks.dropna()
     if len(weeks) < _FEWEST_WEEKS:
         raise TooFew(f"{len(weeks)} whole weeks; a week's rhythm needs {_FEWEST_WEEKS}")

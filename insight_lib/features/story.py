@@ -39,7 +39,7 @@ def describe_revenue(
     driver, effect = max(result.drivers, key=lambda pair: (abs(pair[1]), pair[0]))
     moved = Measured(value=effect, unit=result.revenue.unit, n=1, as_of=result.revenue.as_of)
     statement = Prose(
-        "Revenue of the last {days} was {revenue}; against the {days} before: {move}.",
+        "Revenue was {revenue} in the last {days}: {move}.",
         days=days,
         revenue=result.revenue,
         move=change_phrase(result.change, smallest_change_that_matters),
