@@ -111,8 +111,8 @@ def test_repeat_rate_covers_the_truth_and_stays_calm_when_nothing_changes() -> N
         rng = np.random.default_rng(seed)
         rows = []
         for i in range(400):
-            for start in (134, 89):  # first days of the two entry windows of 45 days
-                entry = start - int(rng.integers(0, 30))
+            for start in (134, 75):  # once in each entry window, and too far apart to count
+                entry = start - int(rng.integers(0, 10))
                 rows.append((f"c{i}", AS_OF - timedelta(days=entry), 1.0))
                 if rng.random() < truth:
                     back = entry - int(rng.integers(1, 15))
