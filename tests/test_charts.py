@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from xml.etree import ElementTree
 
 import numpy as np
@@ -288,3 +288,23 @@ def test_a_chart_id_must_be_plain() -> None:
 def test_short_and_flat_series_can_be_drawn(values: list[float]) -> None:
     frame = pd.DataFrame({"week": range(len(values)), "sales": values})
     assert plot_line(frame, caption=CAPTION, x="week", y="sales", unit="count").svg
+
+
+@pytest.mark.parametrize("n_events", [1, 5])
+def test_event_labels_never_meet_and_take_no_room_unused(n_events: int) -> None:
+    def heights(step_days: int) -> tuple[float, set[str]]:
+        marks = [
+            Mark(at=date(2017, 1, 9) + timedelta(days=i * step_days), text=f"Event no {i}")
+            for i in range(n_events)
+        ]
+        chart = plot_line(WEEKS, caption=CAPTION, x="week", y="sales", unit="count", events=marks)
+        root = ElementTree.fromstring(chart.svg)
+        labels = [n for n in root.iter() if "".join(n.itertext()).startswith("Event")]
+        tops = {n.get("y", "") for n in labels if n.tag.endswith("text")}
+        return float((root.get("viewBox") or "").split()[3]), tops
+
+    close, close_tops = heights(1)
+    apart, apart_tops = heights(21)
+    assert len(close_tops) == n_events
+    assert len(apart_tops) == 1
+    assert close - apart == pytest.approx(16 * (n_events - 1))

@@ -35,7 +35,8 @@ from insight_lib.charts.theme import (
 )
 from insight_lib.findings import Table, format_number, format_value
 
-_SHORT_SPAN_DAYS, _MONTHS_SPAN_DAYS, _YEARS_SPAN_DAYS = 70, 800, 1600
+_SHORT_SPAN_DAYS = 70  # up to here ticks are days, then months and years
+_STOREY = 16  # pixels from one label above the plot to the next
 
 
 def plot_line(
@@ -97,7 +98,7 @@ def plot_line(
             axes.plot(group[x], group[y], color=colour, zorder=3 if is_lit else 2)
             if not (known := group[y].dropna()).empty:
                 ends.append((float(known.iloc[-1]), name, colour, is_lit))
-        _finish(axes, lead, data[x], x_title, events, reference, ends, width)
+        _finish(figure, axes, lead, data[x], x_title, events, reference, ends, width)
         return figure
 
     return render_chart(
@@ -192,7 +193,7 @@ def plot_fan(
             for column, name, colour in zip((actual, expected), names, (INK, ACCENT), strict=True)
             if not (known := data[column].dropna()).empty
         ]
-        _finish(axes, lead, data[x], x_title, events, None, ends, width)
+        _finish(figure, axes, lead, data[x], x_title, events, None, ends, width)
         return figure
 
     low, high = bands[0] if bands else (None, None)
@@ -243,7 +244,7 @@ def plot_histogram(
             align="edge",
             color=colours,
         )
-        _finish(axes, lead, pd.Series(bounds), x_title, marks, None, [], width)
+        _finish(figure, axes, lead, pd.Series(bounds), x_title, marks, None, [], width)
         return figure
 
     texts = [format_number(edge, unit, 0 if _is_whole(bounds) else 2) for edge in bounds]
@@ -271,9 +272,9 @@ def _frame(width: int, names: Sequence[str], n_events: int) -> tuple[Figure, Axe
     is_narrow = width <= NARROW
     room = 96.0 if is_narrow else 150.0
     right = min(max((text_width(name) for name in names), default=0.0) + 14, room)
-    height = (220 if is_narrow else 290) + 16 * min(n_events, 3)
+    height = (220 if is_narrow else 290) + _STOREY * n_events
     figure = new_figure(width, height)
-    return figure, add_axes(figure, left=4, right=right, top=22 + 16 * min(n_events, 3), bottom=40)
+    return figure, add_axes(figure, left=4, right=right, top=12 + _STOREY * n_events, bottom=40)
 
 
 def _y_axis(axes: Axes, values: Sequence[float], unit: str, *, is_zero_based: bool) -> float:
@@ -316,6 +317,7 @@ def _band(axes: Axes, x: pd.Series, low: pd.Series, high: pd.Series, colour: str
 
 
 def _finish(
+    figure: Figure,
     axes: Axes,
     lead: float,
     x: pd.Series,
@@ -347,7 +349,7 @@ def _finish(
             color=SOFT,
             labelpad=3,
         )
-    _events(axes, events, width)
+    _events(axes, figure, events, width)
     if reference is not None:
         axes.axhline(float(reference.at), color=INK, linewidth=1.2, dashes=(4, 3))
         axes.annotate(
@@ -385,9 +387,9 @@ def _date_axis(axes: Axes, first: float, last: float, *, is_narrow: bool) -> Non
     axes.set_xticks(ticks, texts)
 
 
-def _events(axes: Axes, events: Sequence[Mark], width: int) -> None:
-    """Labels above the plot, in up to three storeys so that neighbours do not meet."""
-    free = [-np.inf] * 3
+def _events(axes: Axes, figure: Figure, events: Sequence[Mark], width: int) -> None:
+    """Labels above the plot, in as many storeys as keep neighbours apart."""
+    ends: list[float] = []
     for event in sorted(events, key=lambda e: mdates.date2num(e.at) if _is_date(e) else e.at):
         at = mdates.date2num(event.at) if _is_date(event) else float(event.at)
         axes.axvline(at, color=INK, linewidth=1.2, dashes=(4, 3), zorder=1)
@@ -396,17 +398,27 @@ def _events(axes: Axes, events: Sequence[Mark], width: int) -> None:
         size = text_width(text, SMALL_SIZE)
         is_right = place + size > width
         begin = place - size if is_right else place
-        storey = next((i for i, end in enumerate(free) if begin > end + 6), 2)
-        free[storey] = begin + size
+        storey = next((i for i, end in enumerate(ends) if begin > end + 6), len(ends))
+        ends[storey : storey + 1] = [begin + size]
         axes.annotate(
             text,
             (at, 1),
             xycoords=("data", "axes fraction"),
-            xytext=(0, 6 + 16 * storey),
+            xytext=(0, 6 + _STOREY * storey),
             textcoords="offset points",
             ha="right" if is_right else "left",
             color=INK,
         )
+    _trim_top(axes, figure, _STOREY * (len(events) - len(ends)))
+
+
+def _trim_top(axes: Axes, figure: Figure, pixels: float) -> None:
+    """Take room above the plot away that no label needed; the plot keeps its size."""
+    width, height = figure.get_size_inches() * 72
+    place = axes.get_position()
+    scale = height / (height - pixels)
+    figure.set_size_inches(width / 72, (height - pixels) / 72)
+    axes.set_position((place.x0, place.y0 * scale, place.width, place.height * scale))
 
 
 def _is_date(mark: Mark) -> bool:

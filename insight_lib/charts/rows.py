@@ -293,7 +293,7 @@ def _draw(
     longest = max((text_width(row.label) for row in rows), default=0.0)
     label_width = width if is_narrow else min(longest, 200.0)
     names = [fit_text(row.label, label_width, lines=1 if is_narrow else 2) for row in rows]
-    pitch = _BAR_HEIGHT + (30 if is_narrow else 18)
+    pitch = _BAR_HEIGHT + (30 if is_narrow else 18 if len(rows) <= 12 else 12)
     value_width = max((text_width(row.text, is_bold=True) for row in rows), default=0.0) + 12
     low = min((row.low for row in rows), default=0.0)
     high = max((row.high for row in rows), default=1.0)

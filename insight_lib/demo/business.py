@@ -10,7 +10,7 @@ import pyarrow as pa
 from insight_lib.demo.clock import at_hours, dates
 from insight_lib.demo.columns import Array, canonical, numbered, stream, take
 from insight_lib.demo.people import People
-from insight_lib.demo.worlds import Business, World
+from insight_lib.demo.worlds import World
 
 YEAR_DAYS = 365.25
 MONTH_DAYS = YEAR_DAYS / 12
@@ -36,15 +36,9 @@ class Pipeline:
         return day
 
 
-def _business(world: World) -> Business:
-    if world.business is None:
-        raise ValueError(f"market {world.id!r} has no contracts; set World.business")
-    return world.business
-
-
 def draw_pipeline(world: World, seed: int, people: People) -> Pipeline:
     """One opportunity per account and now and then more, each through gamma stage times."""
-    business = _business(world)
+    business = world.firm
     rng = stream(seed, world.id, "opportunities")
     count = 1 + rng.poisson(0.4, len(people))
     customer = np.repeat(np.arange(len(people)), count)
@@ -77,7 +71,7 @@ def draw_pipeline(world: World, seed: int, people: People) -> Pipeline:
 
 def opportunities_table(world: World, people: People, pipeline: Pipeline) -> pa.Table:
     """One row per stage entered by the end; open stages have neither end nor outcome."""
-    stages = _business(world).stages
+    stages = world.firm.stages
     entered = np.c_[pipeline.start_day, pipeline.left_day[:, :-1]]
     row, stage = np.nonzero(pipeline.reached & (entered < world.days))
     left = pipeline.left_day[row, stage]
@@ -137,7 +131,7 @@ def draw_contracts(world: World, seed: int, people: People, pipeline: Pipeline) 
     Voluntary and payment ends have constant hazards; non-renewal can only happen on the last
     day of a term.
     """
-    business = _business(world)
+    business = world.firm
     rng = stream(seed, world.id, "contracts")
     at = np.flatnonzero(pipeline.won & (pipeline.won_day + 3 < world.days))
     start = pipeline.won_day[at] + 3
@@ -181,7 +175,7 @@ def draw_contracts(world: World, seed: int, people: People, pipeline: Pipeline) 
 
 def contracts_table(world: World, people: People, contracts: Contracts) -> pa.Table:
     """Contracts with end and reason where they ended in the history."""
-    business = _business(world)
+    business = world.firm
     is_over = contracts.end_day < world.days
     end = dates(world, np.minimum(contracts.end_day, world.days))
     end[~is_over] = np.datetime64("NaT")
@@ -218,7 +212,7 @@ def payments_tables(
     Two failed payments stand before each end by payment. A payment not yet made by the end
     of the history is late without a day if it is overdue, and absent otherwise.
     """
-    business = _business(world)
+    business = world.firm
     rng = stream(seed, world.id, "payments")
     last = np.minimum(contracts.end_day, world.days - 1)
     of, number, months, due = _schedule(world, contracts)
@@ -292,7 +286,7 @@ def due_days(world: World, contracts: Contracts) -> tuple[Array, Array]:
 
 def plans_table(world: World) -> pa.Table:
     """The plans as products."""
-    plans = _business(world).plans
+    plans = world.firm.plans
     return canonical(
         "products",
         {
@@ -308,7 +302,7 @@ def plans_table(world: World) -> pa.Table:
 
 def hazards_truth(world: World) -> dict[str, list[object]]:
     """True hazards, non-renewal shares, chance to win a deal and months in force by segment."""
-    business = _business(world)
+    business = world.firm
     win_share = float(np.prod([stage.conversion for stage in business.stages]))
     rows = [
         (
@@ -341,7 +335,7 @@ def incidence(world: World, segment: int, *, months: int) -> Array:
         Shares of contracts ended by each of `CAUSES` within 0 … `months` months: months + 1
         rows. Non-renewals count at the end of the term.
     """
-    business = _business(world)
+    business = world.firm
     factor = business.hazard_factors[segment]
     payment = business.payment_per_month * factor
     ended = np.zeros((months + 1, len(CAUSES)))
@@ -366,7 +360,7 @@ def expected_months(
     in_force = 1 - incidence(world, segment, months=horizon_months).sum(axis=1)
     middle = (np.arange(horizon_months) + 0.5) / 12
     # Within a month only the constant hazards act; a lapse falls on its last day.
-    business = _business(world)
+    business = world.firm
     late = np.where(np.arange(horizon_months) >= 12, business.late_factors[segment], 1.0)
     hazard = business.hazard_factors[segment] * (
         business.voluntary_per_month * late + business.payment_per_month

@@ -35,10 +35,10 @@ class Assigned:
 
 def effect(world: World, campaign: Campaign, segment: int, arm: str) -> tuple[float, float]:
     """True extra orders per treated customer and rise of the visit share, of one arm."""
-    if world.retail is None or arm == "control":
+    if arm == "control":
         return 0.0, 0.0
     who = world.blended()[segment]
-    factor = dict(campaign.arms)[arm] * world.retail.order_lift_scale
+    factor = dict(campaign.arms)[arm] * world.shop.order_lift_scale
     return who.order_lift * factor, who.visit_lift * factor
 
 
@@ -52,7 +52,7 @@ def draw_assignments(
     """
     parts: list[tuple[Array, ...]] = []
     extra_customer, extra_day, extra_campaign = [], [], []
-    for number, campaign in enumerate(world.retail.campaigns if world.retail else ()):
+    for number, campaign in enumerate(world.shop.campaigns):
         rng = stream(seed, world.id, "assignments", number, block)
         start = world.day(campaign.start)
         u = rng.random((4, len(people)))
@@ -89,7 +89,7 @@ def draw_assignments(
 
 def campaigns_table(world: World) -> pa.Table:
     """The campaigns, with cost per contact."""
-    every = world.retail.campaigns if world.retail else ()
+    every = world.shop.campaigns
     unit = 10**world.exponent
     return canonical(
         "campaigns",
@@ -110,7 +110,7 @@ def campaigns_table(world: World) -> pa.Table:
 
 def assignments_table(world: World, people: People, assigned: Assigned) -> pa.Table:
     """Who was in which arm, assigned the morning before the start."""
-    every = world.retail.campaigns if world.retail else ()
+    every = world.shop.campaigns
     arms = [f"{c.name}\t{a}" for c in every for a in ("control", *(n for n, _ in c.arms))]
     first = np.cumsum([0] + [1 + len(c.arms) for c in every])
     position = first[assigned.campaign] + assigned.arm
@@ -142,7 +142,7 @@ def responses_table(
     A conversion is the first order in the window, whether the campaign caused it or not;
     it is a redemption if the campaign was a coupon's and caused it.
     """
-    every = world.retail.campaigns if world.retail else ()
+    every = world.shop.campaigns
     rng = stream(seed, world.id, "responses", block)
     start = np.array([world.day(c.start) for c in every])
     length = np.array([c.days for c in every])
@@ -188,9 +188,7 @@ def responses_table(
 
 def coupons_table(world: World, catalogue: Catalogue) -> pa.Table:
     """The coupon of each coupon campaign is good for every product."""
-    every = [
-        c for c in (world.retail.campaigns if world.retail else ()) if c.campaign_type == "coupon"
-    ]
+    every = [c for c in world.shop.campaigns if c.campaign_type == "coupon"]
     n = len(catalogue.tier)
     return canonical(
         "coupons",
@@ -208,7 +206,7 @@ def effects_truth(world: World) -> dict[str, list[object]]:
     """True effect per campaign, arm and segment."""
     rows = [
         (c.name, arm, segment.name, not c.targeting, *effect(world, c, number, arm))
-        for c in (world.retail.campaigns if world.retail else ())
+        for c in world.shop.campaigns
         for arm, _ in c.arms
         for number, segment in enumerate(world.segments)
     ]

@@ -12,7 +12,6 @@ import pandas as pd
 from insight_lib.demo.columns import Array, pick, stream
 from insight_lib.demo.worlds import World
 
-DAY_SECONDS = 86_400
 # Shares of the day's orders by hour of the local clock.
 _HOURS = {
     "web": (

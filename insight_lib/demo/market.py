@@ -135,6 +135,7 @@ def _blocks(world: World, seed: int, n: int) -> Iterator[_Block]:
     catalogue = products.draw_catalogue(world, seed)
     levels = intensity(world, seed)
     for number, first in enumerate(range(0, n, BLOCK)):
+        # A whole block always, so that the first customers are the same whatever the size.
         people = draw_people(world, seed, block=number, first=first, count=BLOCK)
         people = _first_customers(people, n - first)
         process = purchases.draw_process(world, seed, people, levels, block=number)
@@ -185,7 +186,7 @@ def _shop(
         "merit": people.merit,
         "approval_share": approval_shares(world, people),
     }
-    if world.retail is not None and world.retail.campaigns:
+    if world.shop.campaigns:
         tables["campaigns"] = campaigns.campaigns_table(world)
         tables["coupons"] = campaigns.coupons_table(world, catalogue)
         assignments, responses, extras = [], [], []
@@ -217,8 +218,8 @@ def _shop(
     truth["rhythm"] = _rhythm_truth(world, seed)
     truth["excluded_groups"] = signals.excluded_truth(world)
     truth["returns"] = {
-        "department": [d.name for d in world.retail.departments] if world.retail else [],
-        "return_share": [d.return_share for d in world.retail.departments] if world.retail else [],
+        "department": [d.name for d in world.shop.departments],
+        "return_share": [d.return_share for d in world.shop.departments],
         "lines_sold": sum(block.lines.n_sold for block in blocks),
         "lines_returned": sum(block.lines.n_returned for block in blocks),
     }
@@ -234,7 +235,6 @@ def _shop(
 
 def _customers_truth(world: World, people: People, blocks: list[_Block]) -> dict[str, Any]:
     """Latent parameters per customer, whether still active, and the orders of the year after."""
-    buying = world.retail.buying if world.retail else None
     stopped = np.concatenate([block.process.stopped_day for block in blocks])
     future = []
     for block in blocks:
@@ -249,7 +249,7 @@ def _customers_truth(world: World, people: People, blocks: list[_Block]) -> dict
         "segment": take([s.name for s in world.segments], people.segment),
         "rate_per_week": people.rate_per_week,
         "dropout_share": people.dropout,
-        "order_value_mean": (buying.spend_p if buying else 1.0) / people.spend_rate,
+        "order_value_mean": world.shop.buying.spend_p / people.spend_rate,
         "value_z": people.value_z,
         "is_alive": is_alive,
         "stopped_date": stop_dates,
@@ -259,24 +259,22 @@ def _customers_truth(world: World, people: People, blocks: list[_Block]) -> dict
 
 def _products_truth(world: World, catalogue: products.Catalogue) -> dict[str, Any]:
     n = len(catalogue.tier)
-    pricing = world.retail.pricing if world.retail else None
+    pricing = world.shop.pricing
     return {
         "product_id": catalogue.ids,
         "own_elasticity": catalogue.own_elasticity,
         "substitute_id": take(catalogue.ids, catalogue.substitute),
-        "cross_elasticity": np.where(
-            catalogue.substitute >= 0, pricing.cross if pricing else 0, 0.0
-        ),
-        "competitor_elasticity": np.full(n, pricing.competitor if pricing else 0.0),
-        "display_effect": np.full(n, pricing.display if pricing else 0.0),
-        "mailer_effect": np.full(n, pricing.mailer if pricing else 0.0),
+        "cross_elasticity": np.where(catalogue.substitute >= 0, pricing.cross, 0.0),
+        "competitor_elasticity": np.full(n, pricing.competitor),
+        "display_effect": np.full(n, pricing.display),
+        "mailer_effect": np.full(n, pricing.mailer),
         "base_weight": catalogue.base_weight,
     }
 
 
 def _rhythm_truth(world: World, seed: int) -> dict[str, Any]:
     """By day: the season's factor, and the latent series that drives us (standardised)."""
-    lead = world.retail.lead_weeks if world.retail else 0
+    lead = world.shop.lead_weeks
     weeks = np.arange(world.days) // 7
     series = leading_series(world, seed, int(weeks[-1]) + 1 + lead)
     return {
@@ -307,9 +305,7 @@ def _firm(
     truth["hazards"] = firm.hazards_truth(world)
     truth["incidence"] = firm.incidence_truth(world)
     truth["contracts"] = firm.contracts_truth(people, contracts)
-    if world.business is not None:
-        truth["pipeline"] = [asdict(stage) for stage in world.business.stages]
-        truth["pipeline"] = pa.Table.from_pylist(truth["pipeline"])
+    truth["pipeline"] = pa.Table.from_pylist([asdict(stage) for stage in world.firm.stages])
     first, last = firm.active_days(world, people, contracts)
     truth["customers"] = {
         "customer_id": people.ids,

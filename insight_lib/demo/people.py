@@ -55,11 +55,6 @@ class People:
         return len(self.number)
 
 
-def spend_scale(spend_amount: float, *, p: float, q: float) -> float:
-    """Gamma-gamma scale that makes `spend_amount` the mean order value of a segment."""
-    return spend_amount * (q - 1) / p
-
-
 def draw_people(world: World, seed: int, *, block: int, first: int, count: int) -> People:
     """The customers `first … first + count - 1`, from the block's own stream."""
     rng = stream(seed, world.id, "people", block)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from insight_lib.demo.clock import dates, leading_series, wave
 from insight_lib.demo.columns import Array, canonical, numbered, pick, stream, take
-from insight_lib.demo.worlds import Retail, World
+from insight_lib.demo.worlds import World
 
 TIERS = ("value", "core", "premium")
 DISPLAYS = ("none", "front page")
@@ -27,7 +27,7 @@ def price_points(amounts: Array, style: str) -> Array:
             `point_50` (multiples of 50).
 
     Returns:
-        Minor units times nothing: whole hundredths for `point_90` and `point_50`, whole yen.
+        Minor units: hundredths for `point_90` and `point_50`, yen for `point_yen`.
     """
     amounts = np.asarray(amounts, dtype=float)
     if style == "point_90":
@@ -93,7 +93,7 @@ def week_count(world: World) -> int:
 @lru_cache(maxsize=8)
 def draw_catalogue(world: World, seed: int) -> Catalogue:
     """Products, prices and demand weights of a shop; the same for every block of customers."""
-    retail = _shop(world)
+    retail = world.shop
     pricing, n = retail.pricing, retail.pricing.n_products
     rng = stream(seed, world.id, "products")
     n_weeks = week_count(world)
@@ -168,12 +168,6 @@ def draw_catalogue(world: World, seed: int) -> Catalogue:
     )
 
 
-def _shop(world: World) -> Retail:
-    if world.retail is None:
-        raise ValueError(f"market {world.id!r} has no shop; set World.retail")
-    return world.retail
-
-
 def _substitutes(department: Array, tier: Array) -> Array:
     """Pairs within department and tier stand in for each other; an odd one out has none."""
     found = np.full(len(tier), -1)
@@ -204,7 +198,7 @@ def choice_shares(world: World, catalogue: Catalogue) -> Array:
 def products_table(world: World, catalogue: Catalogue) -> pa.Table:
     """The assortment in the local and the global taxonomy."""
     colours = ("black", "navy", "sand", "olive", "ivory", "rust")
-    of = [_shop(world).departments[number] for number in catalogue.department]
+    of = [world.shop.departments[number] for number in catalogue.department]
     looks = zip(of, catalogue.kind, catalogue.colour, strict=True)
     return canonical(
         "products",
@@ -214,7 +208,7 @@ def products_table(world: World, catalogue: Catalogue) -> pa.Table:
             "category": [f"{d.name} {TIERS[t]}" for d, t in zip(of, catalogue.tier, strict=True)],
             "product_type": [f"{d.types[kind]}, {colours[colour]}" for d, kind, colour in looks],
             "global_category": [d.global_category for d in of],
-            "brand": take(_shop(world).brands, catalogue.brand),
+            "brand": take(world.shop.brands, catalogue.brand),
             "manufacturer_id": numbered("M", catalogue.brand + 1, 3),
             "package_size": "1 piece",
             "price_tier": take(TIERS, catalogue.tier),
@@ -224,7 +218,7 @@ def products_table(world: World, catalogue: Catalogue) -> pa.Table:
 
 def prices_table(world: World, seed: int, catalogue: Catalogue) -> pa.Table:
     """Weekly prices, ours and the competitor's; its share shows the leading series."""
-    retail = _shop(world)
+    retail = world.shop
     n, n_weeks = catalogue.price_minor.shape
     series = leading_series(world, seed, n_weeks + retail.lead_weeks)[retail.lead_weeks :]
     rival_share = np.clip(0.24 + 0.03 * series, 0.05, 0.6)

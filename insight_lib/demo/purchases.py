@@ -12,7 +12,7 @@ from insight_lib.demo.clock import at_hours, public_holidays
 from insight_lib.demo.columns import Array, canonical, numbered, pick, scrambled, stream, take
 from insight_lib.demo.people import People
 from insight_lib.demo.products import Catalogue, choice_shares, store_ids
-from insight_lib.demo.worlds import Retail, World
+from insight_lib.demo.worlds import World
 
 MAX_ORDERS = 4096  # of one customer; order numbers are laid out by it
 _DOUBLE_SHARE = 0.06  # of pieces bought twice
@@ -52,7 +52,7 @@ def draw_process(
     Gaps are exponential (or Erlang) in intensity time, where an average day has length one;
     with a flat intensity the process is BG/NBD itself. The first order is on the first day.
     """
-    retail = _retail(world)
+    retail = world.shop
     rng = stream(seed, world.id, "orders", block)
     n, n_days = len(people), intensity.shape[1]
     treated = np.zeros(n, dtype=np.int64)
@@ -97,12 +97,6 @@ def draw_process(
     return Process(orders=orders, stopped_day=stopped_day)
 
 
-def _retail(world: World) -> Retail:
-    if world.retail is None:
-        raise ValueError(f"market {world.id!r} has no shop; set World.retail")
-    return world.retail
-
-
 def with_extra(orders: Orders, extra: Orders) -> Orders:
     """The orders and the extra ones, by customer and day."""
     customer = np.concatenate([orders.customer, extra.customer])
@@ -135,7 +129,7 @@ def draw_lines(
     world: World, seed: int, people: People, orders: Orders, catalogue: Catalogue, *, block: int
 ) -> Lines:
     """Fill baskets for orders in the history, and send some pieces back."""
-    retail = _retail(world)
+    retail = world.shop
     rng = stream(seed, world.id, "lines", block)
     buying, n_orders = retail.buying, len(orders)
     segment = people.segment[orders.customer]
@@ -240,7 +234,7 @@ def _order_numbers(people: People, orders: Orders) -> Array:
 
 def _channels(world: World, rng: np.random.Generator, segment: Array, day: Array) -> Array:
     """The channel of each order; from the drift date on the app takes over part of the web."""
-    retail = _retail(world)
+    retail = world.shop
     mix = np.array([s.channel_mix for s in world.blended()])
     channel = pick(rng, mix, segment)
     shift = rng.random(len(day))

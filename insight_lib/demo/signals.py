@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -331,10 +330,8 @@ def excluded_truth(world: World) -> dict[str, object]:
     mixes = np.array([s.age_mix for s in segments], dtype=float)
     mixes /= mixes.sum(axis=1, keepdims=True)
     joint = shares[:, None] * mixes
-    r = world.retail.buying.r if world.retail else 2.0
-    none = np.array(
-        [(r / (r + s.rate_per_week * timedelta(days=365).days / 7)) ** r for s in segments]
-    )
+    r = world.shop.buying.r
+    none = np.array([(r / (r + s.rate_per_week * 365 / 7)) ** r for s in segments])
     return {
         "age_band": list(world.age_bands),
         "share": joint.sum(axis=0) / joint.sum(),

