@@ -11,6 +11,7 @@ import pytest
 from insight_lib.parameters import Project, load_project
 
 ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared" / "data"
 
 MARKET_YAML = """\
 title: Testland · shop
@@ -79,6 +80,14 @@ class ProjectFolder:
 
     def load(self) -> Project:
         return load_project(self.root)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real data with published answers, kept beside the project and not in it."""
+    if not (SHARED / "README.md").is_file():
+        pytest.skip("the published data sets (../shared/data) are not on this machine")
+    return SHARED
 
 
 @pytest.fixture
