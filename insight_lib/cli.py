@@ -105,10 +105,20 @@ def _ingest(project: Project, markets: list[str], *, force: bool, quiet: bool) -
                 for reason, n in list(entry.reasons.items())[:5]:
                     typer.echo(f"    {n:,} x {reason}")
 
+        market = project.markets[market_id]
         try:
+            if market.simulation:
+                from insight_lib.demo.refresh import refresh_simulation
+
+                refresh_simulation(
+                    project.lake_dir / "_simulated" / market_id,
+                    market_id,
+                    seed=market.simulation.seed,
+                    n_customers=market.simulation.customers,
+                )
             ingest_market(
                 project.lake_dir,
-                project.markets[market_id],
+                market,
                 project.root,
                 force=force,
                 report=report,

@@ -121,10 +121,11 @@ class Period(Model):
 
 
 class Simulation(Model):
-    """How a simulated market is made; its sources then read the simulated files."""
+    """How a simulated market is made; each of its `tables` is a source of its own."""
 
     seed: int = Field(ge=0)
     customers: int = Field(ge=20, le=10_000_000)
+    tables: tuple[str, ...] = Field(min_length=1)
 
 
 class MarketConfig(Model):
@@ -205,9 +206,22 @@ def expand(data: dict[str, Any]) -> dict[str, Any]:
     """Write out the short forms of a market's YAML.
 
     `column: name` stands for `column: {from: name}`, and `columns: canonical` for every
-    column of the canonical table under its own name. Anything else is left for validation.
+    column of the canonical table under its own name; a simulated market's tables become
+    its sources. Anything else is left for validation.
     """
     sources = data.get("sources")
+    simulation = data.get("simulation")
+    if sources is None and isinstance(simulation, dict):
+        tables = simulation.get("tables")
+        sources = {
+            table: {
+                "location": f"simulated://{data.get('id')}/{table}",
+                "format": "parquet",
+                "licence": "simulated",
+                "columns": "canonical",
+            }
+            for table in (tables if isinstance(tables, list) else [])
+        }
     if not isinstance(sources, dict):
         return data
     expanded = {}

@@ -350,7 +350,7 @@ def _load_market(
         got = strict_yaml.shown(document.data)
         faults.append(Fault(name, 1, "(file)", got, "a mapping", "start with 'title:'"))
         return None, faults
-    data = {"id": path.stem, **expand(document.data)}
+    data = expand({"id": path.stem, **document.data})
     market = _validate(MarketConfig, document, data, faults=faults)
     if market is None:
         return None, faults

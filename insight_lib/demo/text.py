@@ -26,7 +26,7 @@ PLANTED = {
     "DE": ("Käthe Sonnwald", "+49 30 23125 042", "Ich heiße {name}, bitte rufen Sie {phone} an."),
     "BR": ("Iracema Boavista", "+55 11 0042-1234", "Meu nome é {name}, liguem para {phone}."),
     "JP": ("架空花子", "+81 90 0042 1234", "{name}と申します。{phone}へお電話ください。"),
-    "KE": ("Zawadi Fictional", "+254 700 000 042", "My name is {name}, please call {phone}."),
+    "KE": ("Zawadi Fictional", "+254 000 000 042", "My name is {name}, please call {phone}."),
     "US": ("Penny Farthingale", "+1 212 555 0142", "My name is {name}, please call {phone}."),
 }
 PLANTED_DOCUMENTS = 5

@@ -133,7 +133,9 @@ def _locate(source: Source, folder: Path, root: Path) -> list[Path]:
             )
         files = [Path(spec.origin).parent / inside]
     elif location.startswith("simulated://"):
-        files = [folder / "_simulated" / f"{location.removeprefix('simulated://')}.parquet"]
+        # Beside the regions, so that no market's engine can read what the simulation knows.
+        simulated = folder.parent.parent / "_simulated"
+        files = [simulated / f"{location.removeprefix('simulated://')}.parquet"]
     else:
         base = Path(location)
         files = sorted(root.glob(location)) if not base.is_absolute() else [base]
