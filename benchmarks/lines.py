@@ -33,7 +33,7 @@ def write_lines(folder: Path, *, n_lines: int, n_customers: int) -> list[str]:
                 f"""COPY (
                 WITH numbered AS (SELECT i, i // 4 AS o FROM range({start}, {end}) AS r(i)),
                 drawn AS (
-                  SELECT i, o, hash(o) % 1000000 / 1e6 AS u, hash(o, 1) % 94608000 AS second,
+                  SELECT i, o, hash(o) % 1000000000 / 1e9 AS u, hash(o, 1) % 94608000 AS second,
                     hash(i, 2) AS h FROM numbered)
                 SELECT o::VARCHAR AS order_id, i::VARCHAR AS line_id,
                   -- squaring a uniform number gives few customers most of the orders

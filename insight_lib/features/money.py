@@ -1,0 +1,168 @@
+"""Money in one currency beside the untouched local one: exact, and reconciled both ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from decimal import ROUND_FLOOR, Decimal
+from typing import TYPE_CHECKING, Literal
+
+import ibis
+import pandas as pd
+import pyarrow as pa
+
+from insight_lib.findings import TooFew
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+Conversion = Literal["market", "purchasing_power"]
+_RATE_TYPE = pa.decimal128(18, 8)
+_LONGEST_GAP_DAYS = 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportingMoney:
+    """Revenue in the reporting currency.
+
+    Attributes:
+        by_customer: customer_id, revenue_amount (local, untouched) and
+            revenue_reporting_amount, whole minor units that add up to `total` exactly.
+        total: Of all customers, rounded once to the minor unit.
+        local_total: The same revenue in the local currency.
+        exact_total: Before rounding; `total` differs by half a minor unit at most.
+        n_stale_days: Days priced at the rate of an earlier day, because theirs is missing.
+        digits: Decimals of the reporting currency.
+    """
+
+    by_customer: pd.DataFrame
+    total: Decimal
+    local_total: Decimal
+    exact_total: Decimal
+    n_stale_days: int
+    currency: str
+    local_currency: str
+    conversion: Conversion
+    digits: int
+
+
+def daily_rates(
+    fx_rates: pd.DataFrame,
+    *,
+    local_currency: str,
+    reporting_currency: str,
+    first_day: date,
+    last_day: date,
+    conversion: Conversion = "market",
+) -> pd.DataFrame:
+    """One rate per day, in reporting units per local unit: rate_date, rate (Decimal), is_stale.
+
+    A missing day takes the last rate before it, for a week at most: a rate is used as of the
+    order's date and never from its future.
+
+    Args:
+        fx_rates: `fx_rates`; either direction of the pair will do.
+
+    Raises:
+        TooFew: The pair is not quoted, or a day has no rate within a week before it.
+    """
+    column = "rate" if conversion == "market" else "purchasing_power_rate"
+    if local_currency == reporting_currency:
+        days = pd.date_range(first_day, last_day).date
+        return pd.DataFrame({"rate_date": days, "rate": Decimal(1), "is_stale": False})
+    direct = fx_rates[
+        (fx_rates["base_currency"] == local_currency)
+        & (fx_rates["quote_currency"] == reporting_currency)
+    ]
+    inverse = fx_rates[
+        (fx_rates["base_currency"] == reporting_currency)
+        & (fx_rates["quote_currency"] == local_currency)
+    ]
+    if direct.empty and inverse.empty:
+        raise TooFew(f"no rate between {local_currency} and {reporting_currency}")
+    quoted = direct if len(direct) else inverse
+    rates = pd.Series(
+        quoted[column].to_numpy(dtype=float), index=pd.to_datetime(quoted["rate_date"])
+    )
+    rates = rates.dropna().sort_index()
+    if direct.empty:
+        rates = 1 / rates
+    days = pd.date_range(first_day, last_day)
+    known = rates.reindex(rates.index.union(days)).ffill(limit=_LONGEST_GAP_DAYS).reindex(days)
+    if known.isna().any():
+        missing = known.index[known.isna()][0].date()
+        raise TooFew(f"no rate for {missing} and the week before it")
+    return pd.DataFrame(
+        {
+            "rate_date": days.date,
+            "rate": [Decimal(repr(float(r))).quantize(Decimal("1e-8")) for r in known],
+            "is_stale": ~days.isin(rates.index),
+        }
+    )
+
+
+def convert_revenue(
+    by_order: ir.Table,
+    rates: pd.DataFrame,
+    *,
+    local_currency: str,
+    reporting_currency: str,
+    conversion: Conversion = "market",
+) -> ReportingMoney:
+    """Convert each order at the rate of its local date, in exact decimals.
+
+    Rounding happens once, at the end: whole minor units by largest remainder (Hamilton),
+    ties by customer, so that customers add up to the total to the cent.
+
+    Args:
+        by_order: As from `customers.orders`.
+        rates: As from `daily_rates`, covering every order date.
+    """
+    from babel.numbers import get_currency_precision
+
+    table = ibis.memtable(
+        pa.table(
+            {
+                "rate_date": pa.array(rates["rate_date"], pa.date32()),
+                "rate": pa.array(rates["rate"], _RATE_TYPE),
+            }
+        )
+    )
+    joined = by_order.inner_join(table, by_order.order_date == table.rate_date)
+    # The engine multiplies in the wider of the two types, so one has to hold the product.
+    product = joined.amount.cast("decimal(20, 4)") * joined.rate
+    frame = (
+        joined.group_by("customer_id")
+        .agg(revenue_amount=joined.amount.sum(), exact=product.sum())
+        .order_by("customer_id")
+        .to_pandas()
+    )
+    digits = get_currency_precision(reporting_currency)
+    unit = Decimal(1).scaleb(-digits)
+    exact_total = sum(frame["exact"], Decimal(0))
+    total = exact_total.quantize(unit)
+    frame["revenue_reporting_amount"] = _apportion(list(frame["exact"]), total, unit)
+    used = by_order.select("order_date").distinct().to_pandas()["order_date"]
+    stale = rates.loc[rates["is_stale"], "rate_date"]
+    return ReportingMoney(
+        by_customer=frame.drop(columns="exact"),
+        total=total,
+        local_total=sum(frame["revenue_amount"], Decimal(0)),
+        exact_total=exact_total,
+        n_stale_days=int(pd.to_datetime(used).isin(pd.to_datetime(stale)).sum()),
+        currency=reporting_currency,
+        local_currency=local_currency,
+        conversion=conversion,
+        digits=digits,
+    )
+
+
+def _apportion(exact: list[Decimal], total: Decimal, unit: Decimal) -> list[Decimal]:
+    """Round each to whole units so that they add up to `total`; largest remainders go up."""
+    floors = [(value / unit).to_integral_value(ROUND_FLOOR) for value in exact]
+    left = int(total / unit - sum(floors, Decimal(0)))
+    remainders = [value / unit - floor for value, floor in zip(exact, floors, strict=True)]
+    ranked = sorted(range(len(exact)), key=lambda i: (-remainders[i], i))
+    for i in ranked[:left]:
+        floors[i] += 1
+    return [floor * unit for floor in floors]

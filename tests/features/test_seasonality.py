@@ -1,0 +1,95 @@
+"""The yearly season: by a known curve over seeds, mirrored in the south, and refused when short."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from insight_lib.demo import WORLDS, simulate_market
+from insight_lib.features.seasonality import estimate_year_rhythm, local_events
+from insight_lib.findings import TooFew
+from tests.truth.helpers import assert_coverage
+
+FIRST, LAST = date(2022, 1, 1), date(2024, 12, 31)
+NOTHING = pd.DataFrame({"calendar_date": [], "event_type": []})
+
+
+def daily(seed: int, *, peak_day: float = 320, height: float = 0.3, holiday: float = 0.6):
+    rng = np.random.default_rng(seed)
+    days = pd.date_range(FIRST, LAST, name="calendar_date")
+    season = height * np.cos(2 * np.pi * (np.asarray(days.day_of_year) - peak_day) / 365.25)
+    events = local_events("DE", first_day=FIRST, last_day=LAST)
+    is_holiday = days.isin(pd.to_datetime(events["calendar_date"]))
+    week = np.where(np.asarray(days.day_of_week) == 5, 1.4, 1.0)
+    trend = np.exp(0.1 * np.arange(len(days)) / 365)
+    mean = 200 * np.exp(season) * week * trend * np.where(is_holiday, holiday, 1.0)
+    noise = np.zeros(len(days))
+    for i in range(1, len(days)):  # days are alike to their neighbours
+        noise[i] = 0.6 * noise[i - 1] + rng.normal(0, 0.08)
+    amount = mean * np.exp(noise) * rng.gamma(50, 1 / 50, len(days))
+    return pd.DataFrame({"calendar_date": days, "amount": amount}), events
+
+
+@pytest.mark.row("M3.2")
+def test_season_and_holiday_are_found() -> None:
+    frame, events = daily(0)
+    rhythm = estimate_year_rhythm(frame, events, as_of=LAST, n=1000)
+    assert not rhythm.peak_day.excludes(320)
+    assert not rhythm.swing.excludes(np.expm1(0.6))
+    holiday = rhythm.events.set_index("event_type").loc["holiday"]
+    assert holiday["lower"] <= -0.4 <= holiday["upper"]
+    assert rhythm.strength > 0.6
+    assert np.log(rhythm.features["season_factor"]).mean() == pytest.approx(0, abs=1e-9)
+    flat, _ = daily(0, height=0.0)
+    assert estimate_year_rhythm(flat, events, as_of=LAST, n=1000).strength < rhythm.strength - 0.2
+
+
+@pytest.mark.row("M3.2")
+@pytest.mark.slow
+def test_ranges_hold_the_truth_at_their_rate() -> None:
+    peaks, swings, holidays = [], [], []
+    for seed in range(60):
+        frame, events = daily(seed)
+        rhythm = estimate_year_rhythm(frame, events, as_of=LAST, n=1000)
+        peaks.append((rhythm.peak_day.lower, rhythm.peak_day.upper))
+        swings.append((rhythm.swing.lower, rhythm.swing.upper))
+        row = rhythm.events.set_index("event_type").loc["holiday"]
+        holidays.append((row["lower"], row["upper"]))
+    assert_coverage(peaks, 320, 0.95, may_be_wide=True)
+    assert_coverage(holidays, -0.4, 0.95, may_be_wide=True)
+    # The swing is the largest difference of a fitted curve, so it leans upward a little.
+    assert_coverage(swings, float(np.expm1(0.6)), 0.85, may_be_wide=True)
+
+
+def market_peak(market: str) -> float:
+    world = WORLDS[market]
+    lines = simulate_market(world, seed=1, n_customers=4000).tables["transactions"].to_pandas()
+    amount = lines["amount"].astype(float).groupby(lines["ordered_local"].dt.normalize()).sum()
+    days = pd.date_range(world.start, world.end, name="calendar_date")
+    frame = amount.reindex(days, fill_value=0.0).rename("amount").reset_index()
+    events = local_events(world.country, first_day=world.start, last_day=world.end)
+    rhythm = estimate_year_rhythm(frame, events, as_of=world.end, n=4000)
+    return rhythm.peak_day.value
+
+
+@pytest.mark.row("M3.2")
+def test_the_southern_market_has_the_mirrored_season() -> None:
+    apart = abs(market_peak("de-fashion") - market_peak("br-fashion"))
+    assert 365.25 / 2 - 50 <= apart <= 365.25 / 2 + 50
+
+
+@pytest.mark.row("M3.2")
+def test_less_than_two_years_is_not_a_season() -> None:
+    frame, events = daily(0)
+    with pytest.raises(TooFew, match="seen twice"):
+        estimate_year_rhythm(frame.iloc[:500], events, as_of=LAST, n=10)
+
+
+def test_holidays_are_local() -> None:
+    german = local_events("DE", first_day=FIRST, last_day=LAST)
+    japanese = local_events("JP", first_day=FIRST, last_day=LAST)
+    assert pd.Timestamp("2023-10-03") in set(german["calendar_date"])
+    assert pd.Timestamp("2023-10-03") not in set(japanese["calendar_date"])
