@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 Conversion = Literal["market", "purchasing_power"]
-_RATE_TYPE = pa.decimal128(18, 8)
+_RATE_TYPE = pa.decimal128(30, 8)
 _LONGEST_GAP_DAYS = 7
 
 
@@ -129,8 +129,8 @@ def convert_revenue(
         )
     )
     joined = by_order.inner_join(table, by_order.order_date == table.rate_date)
-    # The engine multiplies in the wider of the two types, so one has to hold the product.
-    product = joined.amount.cast("decimal(20, 4)") * joined.rate
+    # The engine multiplies in the type of its factors, so that has to hold the product.
+    product = joined.amount.cast("decimal(30, 8)") * joined.rate
     frame = (
         joined.group_by("customer_id")
         .agg(revenue_amount=joined.amount.sum(), exact=product.sum())
