@@ -23,9 +23,8 @@ def main() -> None:
         print(start.report())
         print(runs.report(folder / "runs", n_markets=options.markets))
         print(pages.report(folder / "runs"))
-        print(
-            "| Order lines | Way | Seconds | Against hand-written | Peak GiB |\n|---|---|---|---|---|"
-        )
+        print("| Order lines | Way | Seconds | Against hand-written | Peak GiB |")
+        print("|---|---|---|---|---|")
         for n_lines in options.lines:
             files = lines.write_lines(folder / "lines", n_lines=n_lines, n_customers=n_lines // 20)
             hand = None

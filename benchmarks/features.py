@@ -86,7 +86,7 @@ def by_library(files: list[str], folder: Path) -> int:
     return int(described.to_pyarrow().num_rows)
 
 
-def by_pandas(files: list[str], folder: Path) -> int:
+def by_pandas(files: list[str], _: Path) -> int:
     """For reference: only recency, frequency and spend, all lines in memory."""
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""The same notebooks for the same markets: a plain papermill loop with nbconvert, and `insight run`.
+"""The same notebooks and markets: a plain papermill loop with nbconvert, and `insight run`.
 
 Both read the same lake; the plain loop starts a kernel a run and renders with nbconvert's lab
 template, which is what a team has before it has this.

@@ -68,8 +68,8 @@ def daily_rates(
     """
     column = "rate" if conversion == "market" else "purchasing_power_rate"
     if local_currency == reporting_currency:
-        days = pd.date_range(first_day, last_day).date
-        return pd.DataFrame({"rate_date": days, "rate": Decimal(1), "is_stale": False})
+        dates = pd.date_range(first_day, last_day).date
+        return pd.DataFrame({"rate_date": dates, "rate": Decimal(1), "is_stale": False})
     direct = fx_rates[
         (fx_rates["base_currency"] == local_currency)
         & (fx_rates["quote_currency"] == reporting_currency)

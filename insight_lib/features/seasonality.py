@@ -127,16 +127,13 @@ def estimate_year_rhythm(
         "level": level,
         "method": "Poisson pseudo-likelihood, Newey-West (1987)",
     }
-    effects = [
-        (
-            name,
-            int(flags[name].sum()),
-            math.expm1(coefficients[name]),
-            math.expm1(coefficients[name] - z * math.sqrt(covariance.loc[name, name])),
-            math.expm1(coefficients[name] + z * math.sqrt(covariance.loc[name, name])),
-        )
-        for name in flags
-    ]
+    effects = []
+    for name in list(flags):
+        place = design.columns.get_loc(name)
+        effect = float(fitted.params[place])
+        error = math.sqrt(float(fitted.cov_params()[place, place]))
+        bounds = (math.expm1(effect - z * error), math.expm1(effect + z * error))
+        effects.append((name, int(flags[name].sum()), math.expm1(effect), *bounds))
     weekdays = [c for c in design.columns if c.startswith("weekday")]
     features = pd.DataFrame(
         {
@@ -145,8 +142,8 @@ def estimate_year_rhythm(
             "weekday_factor": np.exp(_centred(design[weekdays] @ coefficients[weekdays])),
         }
     )
-    for name in flags:
-        features[f"is_{name}"] = flags[name].to_numpy(dtype=bool)
+    for name, flag in flags.items():
+        features[f"is_{name}"] = flag.astype(bool)
     return YearRhythm(
         curve=curve,
         peak_day=Estimate(value=peak[0], lower=peak[1], upper=peak[2], unit="days", **common),
@@ -157,18 +154,18 @@ def estimate_year_rhythm(
     )
 
 
-def _event_flags(days: pd.DatetimeIndex, events: pd.DataFrame) -> pd.DataFrame:
+def _event_flags(days: pd.DatetimeIndex, events: pd.DataFrame) -> dict[str, np.ndarray]:
     dates = pd.to_datetime(events["calendar_date"])
-    flags = {}
-    for name in sorted(events["event_type"].unique()):
+    flags: dict[str, np.ndarray] = {}
+    for name in sorted(map(str, events["event_type"].unique())):
         flag = days.isin(dates[events["event_type"] == name])
         # A type that is almost never, or almost always, on has nothing to compare with.
         if _FEWEST_EVENT_DAYS <= flag.sum() <= len(days) - _FEWEST_EVENT_DAYS:
             flags[name] = flag.astype(float)
-    return pd.DataFrame(flags, index=range(len(days)))
+    return flags
 
 
-def _design(days: pd.DatetimeIndex, flags: pd.DataFrame) -> pd.DataFrame:
+def _design(days: pd.DatetimeIndex, flags: dict[str, np.ndarray]) -> pd.DataFrame:
     day_of_year = np.asarray(days.day_of_year, dtype=float)
     columns: dict[str, Any] = {"constant": np.ones(len(days))}
     time = np.arange(len(days)) / _YEAR_DAYS
@@ -181,7 +178,7 @@ def _design(days: pd.DatetimeIndex, flags: pd.DataFrame) -> pd.DataFrame:
         columns[f"season_sin{h}"] = np.sin(angle)
     for weekday in range(1, 7):
         columns[f"weekday{weekday}"] = (np.asarray(days.day_of_week) == weekday).astype(float)
-    return pd.DataFrame(columns).join(flags)
+    return pd.DataFrame(columns | flags)
 
 
 def _fit(amount: np.ndarray, design: pd.DataFrame) -> Any:
