@@ -189,7 +189,7 @@ def run(
     except (LookupError, ValueError) as error:
         typer.secho(str(error), err=True, fg="red")
         raise typer.Exit(_EXIT_FAULTS) from None
-    _print_summary(project, summary)
+    _print_summary(summary)
     raise typer.Exit(summary.exit_code or (1 if failed or project.faults else 0))
 
 
@@ -210,7 +210,7 @@ def _overrides(pairs: list[str]) -> dict[str, Any]:
     return overrides
 
 
-def _print_summary(project: Project, summary: RunSummary) -> None:
+def _print_summary(summary: RunSummary) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -255,7 +255,9 @@ def open_report(
     market: Annotated[str | None, typer.Argument(help="Market id; the index if left out.")] = None,
     stage: Annotated[str | None, typer.Argument(help="Stage id.")] = None,
     segment: Annotated[str, typer.Option(help="Segment.")] = "",
-    as_of: Annotated[str | None, typer.Option(help="Day, YYYY-MM-DD; the newest if not given.")] = None,
+    as_of: Annotated[
+        str | None, typer.Option(help="Day, YYYY-MM-DD; the newest if not given.")
+    ] = None,
     path_only: Annotated[bool, typer.Option(help="Print the path, open nothing.")] = False,
     root: Root = None,
 ) -> None:

@@ -358,7 +358,7 @@ def open_market(
         request=request,
         root=market_root(project.lake_dir, config.region, market),
         purpose=project.stages[stage].purpose,
-        publishes=project.stages[stage].publishes,
+        publishes=project.stages[stage].publishes + project.stages[stage].may_publish,
         consent_rule=project.jurisdictions[config.jurisdiction].consent[
             project.stages[stage].purpose
         ],
@@ -399,13 +399,17 @@ def _run_request(market: str, stage: str) -> Request | None:
     )
 
 
+def _derived_tables(project: Project) -> list[str]:
+    return [name for s in project.stages.values() for name in (*s.publishes, *s.may_publish)]
+
+
 def _interactive_request(project: Project, config: MarketConfig, stage: str, role: str) -> Request:
     manifest = read_manifest(project.lake_dir, config.region, config.id)
     if manifest is None or manifest.as_of is None:
         raise LakeError(f"{config.id} has no data yet; run `insight ingest --market {config.id}`")
     versions = manifest.versions
     root = market_root(project.lake_dir, config.region, config.id)
-    for published in (name for s in project.stages.values() for name in s.publishes):
+    for published in _derived_tables(project):
         if (version := latest_version(root / published)) is not None:
             versions[published] = version
     return Request(

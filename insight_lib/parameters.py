@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, Field, ValidationError, create_model
 
@@ -43,6 +43,8 @@ class GeneralParameters(Model):
     minimum_cell_size: int = Field(ge=5, le=1000)
     interval_level: float = Field(gt=0.5, lt=1)
     minimum_customers: int = Field(ge=20)
+    reporting_currency: str = Field(pattern=r"^[A-Z]{3}$")
+    conversion: Literal["market", "purchasing_power"]
 
 
 class FeatureParameters(Model):
@@ -52,7 +54,7 @@ class FeatureParameters(Model):
     repeat_window_days: int = Field(ge=7, le=730)
     recent_window_days: int = Field(ge=7, le=365)
     rfm_groups: int = Field(ge=2, le=10)
-    days_per_season: int = Field(ge=300, le=400)
+    smallest_swing_that_matters: float = Field(gt=0, lt=5)
     smallest_category_customers: int = Field(ge=10)
     smallest_repeat_change_that_matters: float = Field(gt=0, lt=1)
     smallest_order_value_change_that_matters: float = Field(gt=0, lt=1)
@@ -66,7 +68,12 @@ class Parameters(Model):
 
 
 class Stage(Model):
-    """One stage of the lifecycle, as registered in `lifecycle.yaml`."""
+    """One stage of the lifecycle, as registered in `lifecycle.yaml`.
+
+    Attributes:
+        publishes: Tables that every run has to publish.
+        may_publish: Tables that it publishes where the market's data allow.
+    """
 
     id: Id
     number: int = Field(ge=1, le=12)
@@ -78,6 +85,7 @@ class Stage(Model):
     audiences: tuple[Id, ...] = ()
     per_segment: bool = False
     publishes: tuple[Id, ...] = ()
+    may_publish: tuple[Id, ...] = ()
 
 
 class _Lifecycle(Model):

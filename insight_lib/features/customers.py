@@ -137,8 +137,13 @@ class Reconciliation:
 
 
 def reconcile(lines: ir.Table, features: pd.DataFrame, days: tuple[date, date]) -> Reconciliation:
-    """Add revenue up both ways over the same days; amounts are exact decimals."""
-    chosen = lines.filter(within(lines.ordered_local.date(), days))
+    """Add revenue up both ways over the same days; amounts are exact decimals.
+
+    A line belongs to the day its order began, so a late return counts with its order.
+    """
+    began = lines.ordered_local.min().over(ibis.window(group_by=["order_id", "customer_id"]))
+    dated = lines.mutate(order_date=began.date())
+    chosen = dated.filter(within(dated.order_date, days))
     totals = chosen.agg(
         amount=chosen.amount.sum(where=chosen.customer_id.notnull()),
         anonymous=chosen.customer_id.isnull().sum(),

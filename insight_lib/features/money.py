@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 Conversion = Literal["market", "purchasing_power"]
+NO_RATES = pd.DataFrame(
+    columns=["rate_date", "base_currency", "quote_currency", "rate", "purchasing_power_rate"]
+)
 _RATE_TYPE = pa.decimal128(30, 8)
 _LONGEST_GAP_DAYS = 7
 

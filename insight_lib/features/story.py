@@ -341,26 +341,6 @@ def describe_reconciliation(result: Reconciliation, *, as_of: date) -> Check:
     )
 
 
-def describe_year(history_days: int, *, as_of: date) -> Finding:
-    """Yearly season needs two years; say so when they are not there."""
-    have = _days(history_days, as_of)
-    return Finding(
-        id="features.yearly_season",
-        rows=("M3.2",),
-        statement=Prose(
-            "The yearly season cannot be measured: the data reach back {have}, and the same "
-            "month has to be seen twice.",
-            have=have,
-        ),
-        verdict=Verdict.NOT_MEASURABLE,
-        owner="data-engineer",
-        evidence=_LINES,
-        needs=(Need(table="transactions", columns=("ordered_at",), minimum_rows=None),),
-        so_what=Prose("Load the year before, or wait until the data span two years."),
-        weight=0.5,
-    )
-
-
 def not_measurable(
     name: str, what: str, *, rows: tuple[str, ...], needs: tuple[Need, ...]
 ) -> Callable[[str], Finding]:
