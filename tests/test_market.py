@@ -152,7 +152,8 @@ def test_a_role_sees_its_markets_purposes_and_columns(folder: ProjectFolder) -> 
     roles.write_text(
         "analyst: {markets: [all], purposes: [analytics]}\n"
         "blind: {markets: [all], purposes: [analytics], hidden_tags: [identifier]}\n"
-        "narrow: {markets: [de-test], purposes: [analytics], hidden_columns: {transactions: [amount]}}\n"
+        "narrow: {markets: [de-test], purposes: [analytics], "
+        "hidden_columns: {transactions: [amount]}}\n"
         "modeller: {markets: [all], purposes: [modelling]}\n"
         "gone: {markets: [all], purposes: [analytics], expires: 2024-06-30}\n"
     )

@@ -16,6 +16,7 @@ from insight_lib.charts import (
     plot_histogram,
     plot_waterfall,
 )
+from insight_lib.features.customers import Comparison
 from insight_lib.features.rhythm import OrderGaps, WeekRhythm
 from insight_lib.features.story import readable
 from insight_lib.features.value import CategoryMoves, Concentration, RevenueChange, RfmGroups
@@ -38,8 +39,7 @@ def chart_drivers(result: RevenueChange, *, market: str, source: str) -> Chart:
                 name=name,
                 moved=moved,
             ),
-            subtitle=f"Revenue, {market}, {result.window_days} days against the "
-            f"{result.window_days} before",
+            subtitle=f"Revenue, {market}, last {_against(result.comparison)}",
             source=source,
             reading=Prose(
                 "Read from top to bottom: the first bar is revenue before, the steps are what each "
@@ -151,7 +151,9 @@ def chart_week(result: WeekRhythm, *, market: str, source: str) -> Chart:
     )
 
 
-def chart_categories(result: CategoryMoves, *, market: str, source: str, window_days: int) -> Chart:
+def chart_categories(
+    result: CategoryMoves, comparison: Comparison, *, market: str, source: str
+) -> Chart:
     """Moves of revenue share, largest first."""
     moves = result.moves.assign(category=result.moves["category"].map(readable))
     strongest = readable(result.strongest[0]) if result.strongest else ""
@@ -169,7 +171,7 @@ def chart_categories(result: CategoryMoves, *, market: str, source: str, window_
                 else Prose("No category moved beyond chance")
             ),
             subtitle=f"Change of revenue share in percentage points, {market}, "
-            f"{window_days} days against the {window_days} before",
+            f"last {_against(comparison)}",
             source=source,
             reading=Prose(
                 "Right of the line: a larger share than before. Where the range crosses the line, "
@@ -225,8 +227,14 @@ def chart_rfm(result: RfmGroups, *, market: str, source: str) -> Chart:
     )
 
 
+def _against(comparison: Comparison) -> str:
+    if comparison.is_year_before:
+        return f"{comparison.days} days against the same a year before"
+    return f"{comparison.days} days against the {comparison.days} before"
+
+
 def source_line(tables: dict[str, int], *, as_of: date) -> str:
     """Where the figures come from: tables with their snapshot."""
     named = ", ".join(f"{name} (snapshot {version})" for name, version in sorted(tables.items()))
     moment = format_value(pd.Timestamp(as_of).date())
-    return f"Source: {named}; to {moment}."
+    return f"{named}; to {moment}."

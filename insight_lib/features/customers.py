@@ -13,6 +13,7 @@ import pandas as pd
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
+_YEAR_DAYS = 364
 _WEEKEND = (5, 6)  # ibis: Monday is 0
 _EVENING_HOURS = (17, 22)
 
@@ -51,6 +52,54 @@ def window(as_of: date, days: int, *, ago: int = 0) -> tuple[date, date]:
     """First and last day of a window of `days` that ends `ago` days before `as_of`."""
     last = as_of - timedelta(days=ago)
     return last - timedelta(days=days - 1), last
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Two windows of equal length: the recent one, and the one that it is compared with."""
+
+    after: tuple[date, date]
+    before: tuple[date, date]
+    days: int
+    is_year_before: bool
+
+
+def choose_comparison(as_of: date, *, days: int, first_day: date) -> Comparison:
+    """The same window a year before where the data reach back that far, else the one before it.
+
+    A year is taken as 52 weeks, so that both windows hold the same weekdays. The first four
+    weeks of the data do not count: a market that has just begun is no year to compare with.
+    """
+    year_before = window(as_of, days, ago=_YEAR_DAYS)
+    is_year_before = first_day + timedelta(days=28) <= year_before[0]
+    before = year_before if is_year_before else window(as_of, days, ago=days)
+    return Comparison(
+        after=window(as_of, days), before=before, days=days, is_year_before=is_year_before
+    )
+
+
+def window_totals(by_order: ir.Table, comparison: Comparison) -> pd.DataFrame:
+    """Revenue and orders of each customer in both windows.
+
+    Returns:
+        customer_id, revenue_after_amount, n_orders_after, revenue_before_amount,
+        n_orders_before; customers with an order in either window, by customer_id.
+    """
+    after = within(by_order.order_date, comparison.after)
+    before = within(by_order.order_date, comparison.before)
+    chosen = by_order.filter(after | before)
+    zero = ibis.literal(0, type="decimal(18, 4)")
+    return (
+        chosen.group_by("customer_id")
+        .agg(
+            revenue_after_amount=ibis.ifelse(after, chosen.amount, zero).sum(),
+            n_orders_after=after.sum(),
+            revenue_before_amount=ibis.ifelse(before, chosen.amount, zero).sum(),
+            n_orders_before=before.sum(),
+        )
+        .order_by("customer_id")
+        .to_pandas()
+    )
 
 
 def within(column: ir.Value, days: tuple[date, date]) -> ir.BooleanValue:

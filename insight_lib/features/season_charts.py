@@ -9,21 +9,20 @@ from insight_lib.features.seasonality import YearRhythm
 from insight_lib.features.story import readable
 from insight_lib.findings import Prose
 
-_YEAR = "2023"  # any year without a leap day: the chart shows months, not the year
-
 
 def chart_year(result: YearRhythm, *, market: str, source: str) -> Chart:
     """Season factor by week of the year."""
     curve = result.curve.iloc[:365:7].copy()
+    year = str(result.swing.as_of.year + 1)
     curve["day"] = pd.to_datetime(
-        _YEAR + curve["calendar_day"].astype(str).str.zfill(3), format="%Y%j"
+        year + curve["calendar_day"].astype(str).str.zfill(3), format="%Y%j"
     )
     return plot_line(
         curve,
         caption=Caption(
             id="year",
             title=Prose("The season swings by {swing} from low to peak", swing=result.swing),
-            subtitle=f"Expected sales against an average day, {market}",
+            subtitle=f"Expected sales in {year} against an average day, {market}",
             source=source,
             reading=Prose(
                 "The line is what the time of the year does to sales once growth, weekday and "

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
 
-from insight_lib.features.customers import Reconciliation
+from insight_lib.features.customers import Comparison, Reconciliation
 from insight_lib.features.rhythm import OrderGaps, RepeatRate, WeekRhythm
 from insight_lib.features.value import CategoryMoves, Concentration, RevenueChange, RfmGroups
 from insight_lib.findings import (
@@ -30,23 +30,30 @@ def _days(days: int, as_of: date) -> Measured:
     return Measured(value=days, unit="days", n=1, as_of=as_of)
 
 
-def describe_revenue(
-    result: RevenueChange, *, smallest_change_that_matters: float, has_last_year: bool
-) -> Finding:
+def against(comparison: Comparison, as_of: date) -> Prose:
+    """What the recent window is compared with, in words."""
+    days = _days(comparison.days, as_of)
+    if comparison.is_year_before:
+        return Prose("the same {days} a year before", days=days)
+    return Prose("the {days} before", days=days)
+
+
+def describe_revenue(result: RevenueChange, *, smallest_change_that_matters: float) -> Finding:
     """Did revenue move, by how much, and which driver moved it most."""
     verdict = judge(result.change, smallest_change_that_matters)
-    days = _days(result.window_days, result.revenue.as_of)
+    days = _days(result.comparison.days, result.revenue.as_of)
     driver, effect = max(result.drivers, key=lambda pair: (abs(pair[1]), pair[0]))
     moved = Measured(value=effect, unit=result.revenue.unit, n=1, as_of=result.revenue.as_of)
     statement = Prose(
-        "Revenue was {revenue} in the last {days}: {move}.",
+        "Revenue was {revenue} in the last {days}, against {before}: {move}.",
+        before=against(result.comparison, result.revenue.as_of),
         days=days,
         revenue=result.revenue,
         move=change_phrase(result.change, smallest_change_that_matters),
     )
     season = (
         ""
-        if has_last_year
+        if result.comparison.is_year_before
         else " The data hold no full year before, so season and trend cannot be told apart."
     )
     return Finding(
@@ -72,11 +79,10 @@ def describe_order_amount(result: RevenueChange, *, smallest_change_that_matters
     """Did spend per order move."""
     change = result.order_amount_change
     verdict = judge(change, smallest_change_that_matters)
-    days = _days(result.window_days, change.as_of)
     statement = Prose(
-        "An order is worth {amount:full}; against the {days} before: {move}.",
+        "An order is worth {amount:full}; against {before}: {move}.",
         amount=result.order_amount,
-        days=days,
+        before=against(result.comparison, change.as_of),
         move=change_phrase(change, smallest_change_that_matters),
     )
     advice = {
@@ -228,23 +234,25 @@ def describe_rfm_groups(result: RfmGroups) -> Finding:
     )
 
 
-def describe_category_moves(result: CategoryMoves, *, window_days: int, as_of: date) -> Finding:
+def describe_category_moves(
+    result: CategoryMoves, comparison: Comparison, *, as_of: date
+) -> Finding:
     """Which category moved beyond chance."""
-    days = _days(window_days, as_of)
+    before = against(comparison, as_of)
     if result.strongest is None:
         statement = Prose(
-            "No category's share of revenue moved beyond chance in the last {days}.", days=days
+            "No category's share of revenue moved beyond chance against {before}.",
+            before=before,
         )
         verdict, so_what, value = Verdict.CANNOT_TELL, Prose("Keep the ranges as planned."), None
     else:
         name, value = result.strongest
         statement = Prose(
-            "{name} {word} {value:size} of revenue share against the {days} before "
-            "(likely {value:range}).",
+            "{name} {word} {value:size} of revenue share against {before} (likely {value:range}).",
             name=readable(name),
             word="gained" if value.value > 0 else "lost",
             value=value,
-            days=days,
+            before=before,
         )
         verdict = Verdict.MATTERS
         clear = Measured(
@@ -342,7 +350,7 @@ def describe_reconciliation(result: Reconciliation, *, as_of: date) -> Check:
 
 
 def not_measurable(
-    name: str, what: str, *, rows: tuple[str, ...], needs: tuple[Need, ...]
+    name: str, what: str, *, rows: tuple[str, ...], needs: tuple[Need, ...], takes: str
 ) -> Callable[[str], Finding]:
     """For a section that this market's data may not answer: from the reason to the finding."""
     return lambda why: Finding(
@@ -353,6 +361,7 @@ def not_measurable(
         owner="data-engineer",
         evidence=tuple(need.table for need in needs),
         needs=needs,
+        so_what=Prose("It takes {takes}.", takes=takes),
         weight=0.4,
     )
 
@@ -368,16 +377,14 @@ def headline_tiles(
                 value=revenue.revenue,
                 change=revenue.change,
                 good="up",
-                note=Prose("{change:signed} on the window before", change=revenue.change),
+                note=Prose("{change:signed}", change=revenue.change),
             ),
             Tile(
                 label="Spend per order",
                 value=revenue.order_amount,
                 change=revenue.order_amount_change,
                 good="up",
-                note=Prose(
-                    "{change:signed} on the window before", change=revenue.order_amount_change
-                ),
+                note=Prose("{change:signed}", change=revenue.order_amount_change),
             ),
             Tile(
                 label="Order again in time",

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from insight_lib.features.customers import category_spend, window, within
-from insight_lib.findings import Estimate, Measured
+from insight_lib.features.customers import Comparison, category_spend, within
+from insight_lib.findings import Estimate, Measured, TooFew
 from insight_lib.statistics import (
     benjamini_hochberg,
     estimate_ratio,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RevenueChange:
-    """Revenue of the recent window against the one before, and what drove it.
+    """Revenue of the recent window against the one it is compared with, and what drove it.
 
     Attributes:
         revenue: Of the recent window.
@@ -35,7 +35,6 @@ class RevenueChange:
             they add up to the change exactly (logarithmic mean Divisia index, Ang, 2004).
         order_amount: Spend per order, recent window.
         order_amount_change: Relative.
-        discount_share_change: Change of the discount share, in shares.
     """
 
     revenue: Measured
@@ -44,24 +43,31 @@ class RevenueChange:
     drivers: tuple[tuple[str, float], ...]
     order_amount: Estimate
     order_amount_change: Estimate
-    window_days: int
+    comparison: Comparison
 
 
 def estimate_revenue_change(
-    features: pd.DataFrame, *, as_of: date, window_days: int, currency: str, level: float = 0.95
+    totals: pd.DataFrame,
+    comparison: Comparison,
+    *,
+    as_of: date,
+    currency: str,
+    level: float = 0.95,
 ) -> RevenueChange:
     """Compare two windows customer by customer.
 
     Args:
-        features: As from `customers.customer_features`.
+        totals: As from `customers.window_totals`.
 
     Raises:
         TooFew: No orders in one of the windows.
     """
-    after = features["revenue_recent_amount"].astype(float)
-    before = features["revenue_before_amount"].astype(float)
-    n_after, n_before = features["n_orders_recent"], features["n_orders_before"]
-    one = np.ones(len(features))
+    after = totals["revenue_after_amount"].astype(float)
+    before = totals["revenue_before_amount"].astype(float)
+    n_after, n_before = totals["n_orders_after"], totals["n_orders_before"]
+    if min(n_after.sum(), n_before.sum()) == 0:
+        raise TooFew("one of the two windows holds no orders")
+    one = np.ones(len(totals))
     change = estimate_ratio_change(
         (before, one), (after, one), as_of=as_of, relative=True, level=level
     )
@@ -70,22 +76,22 @@ def estimate_revenue_change(
         (before, n_before), (after, n_after), as_of=as_of, relative=True, level=level
     )
     active = (int((n_before > 0).sum()), int((n_after > 0).sum()))
-    totals = (float(before.sum()), float(after.sum()))
+    sums = (float(before.sum()), float(after.sum()))
     orders = (int(n_before.sum()), int(n_after.sum()))
     factors = (
         ("Active customers", active[0], active[1]),
         ("Orders per customer", orders[0] / active[0], orders[1] / active[1]),
-        ("Spend per order", totals[0] / orders[0], totals[1] / orders[1]),
+        ("Spend per order", sums[0] / orders[0], sums[1] / orders[1]),
     )
-    mean = _logarithmic_mean(*totals)
+    mean = _logarithmic_mean(*sums)
     return RevenueChange(
-        revenue=Measured(value=totals[1], unit=currency, n=active[1], as_of=as_of),
-        revenue_before=Measured(value=totals[0], unit=currency, n=active[0], as_of=as_of),
+        revenue=Measured(value=sums[1], unit=currency, n=active[1], as_of=as_of),
+        revenue_before=Measured(value=sums[0], unit=currency, n=active[0], as_of=as_of),
         change=change,
         drivers=tuple((name, mean * math.log(new / old)) for name, old, new in factors),
         order_amount=order_amount,
         order_amount_change=order_change,
-        window_days=window_days,
+        comparison=comparison,
     )
 
 
@@ -214,10 +220,10 @@ class CategoryMoves:
 def estimate_category_moves(
     lines: ir.Table,
     products: ir.Table,
+    comparison: Comparison,
     *,
     level_column: str,
     as_of: date,
-    window_days: int,
     minimum_customers: int,
     level: float = 0.95,
 ) -> CategoryMoves:
@@ -235,10 +241,7 @@ def estimate_category_moves(
         chosen = lines.filter(within(order_date, days))
         return category_spend(chosen, products, level=level_column).to_pandas()
 
-    after, before = (
-        spend(window(as_of, window_days)),
-        spend(window(as_of, window_days, ago=window_days)),
-    )
+    after, before = spend(comparison.after), spend(comparison.before)
     totals = [
         frame.groupby("customer_id")["amount"].sum().astype(float) for frame in (before, after)
     ]

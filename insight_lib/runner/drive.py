@@ -79,7 +79,8 @@ class RunSummary:
 
     @property
     def exit_code(self) -> int:
-        """0 all published, 1 a run failed, 3 a gate stops, 4 killed or over a limit, 130 cancelled."""
+        """0 all published, 1 a run failed, 3 a gate stops, 4 killed or over a limit,
+        130 cancelled."""
         states = {row.state for row in self.rows}
         if RunState.CANCELLED in states:
             return 130
@@ -511,7 +512,7 @@ def _signals(cancelled: threading.Event) -> Iterator[None]:
 def _code_revision(root: Path) -> str | None:
     try:
         found = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"],
+            ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607 - the git on the path
             cwd=root,
             capture_output=True,
             text=True,

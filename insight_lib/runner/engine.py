@@ -70,8 +70,8 @@ def execute_notebook(
         CellTimeoutError, DeadKernelError, RuntimeError: From nbclient.
     """
 
-    def cell_started(*, cell: NotebookNode, cell_index: int) -> None:
-        on_cell(cell_index)
+    def cell_started(**event: Any) -> None:
+        on_cell(event["cell_index"])
 
     _execute_notebook(
         notebook,

@@ -106,7 +106,7 @@ class Execution:
     scratch: Path
     publishes: Sequence[str] = ()
     limits: Limits = field(default_factory=Limits)
-    on_cell: Callable[[int], None] = lambda number: None
+    on_cell: Callable[[int], None] = lambda _: None
 
     _stopped: RunState | None = field(default=None, init=False)
     _kernel: Kernel | None = field(default=None, init=False)
@@ -152,7 +152,7 @@ class Execution:
             self._execute(notebook, parameters, work, request_path)
             used = self._judge()
         except RunError as error:
-            error.notebook = self._write_partial(error)
+            error.notebook = self._write_partial()
             raise
         assert self._notebook is not None
         template.remove_sentinel(self._notebook)
@@ -237,7 +237,8 @@ class Execution:
             message = f"run exceeded its limit of {self.limits.run_seconds:.0f} s"
         cell = None
         if self._notebook is not None and self._index >= 0:
-            if template.SENTINEL_TAG not in template.tags(self._notebook.cells[self._index]):
+            blamed = self._notebook.cells[self._index]
+            if template.SENTINEL_TAG not in template.tags(blamed):
                 cell = template.cell_number(self._notebook, self._index)
         return RunError(state, message, cell=cell)
 
@@ -300,7 +301,7 @@ class Execution:
             raise RunError(RunState.FAILED, message)
         return used
 
-    def _write_partial(self, error: RunError) -> Path | None:
+    def _write_partial(self) -> Path | None:
         """Keep what there is of the notebook, with the truth about its cells."""
         import nbformat
 

@@ -12,6 +12,7 @@ import gc
 import os
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from ipykernel.iostream import OutStream
@@ -80,7 +81,7 @@ def _limit_memory(allowance: int) -> None:
         return
     import resource
 
-    with open("/proc/self/status") as lines:
+    with Path("/proc/self/status").open() as lines:
         used = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData"))
     resource.setrlimit(resource.RLIMIT_DATA, (used + allowance, used + allowance))
 

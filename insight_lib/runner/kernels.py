@@ -138,8 +138,8 @@ class Lease:
 class ForkProvisioner(KernelProvisionerBase):
     """A jupyter_client provisioner whose kernels are forked by a zygote (see `zygote`)."""
 
-    socket_path: str = cast(str, Unicode(config=True))
-    fresh: str = cast(str, Unicode("", config=True))
+    socket_path: str = cast("str", Unicode(config=True))
+    fresh: str = cast("str", Unicode("", config=True))
     lease: Lease | None = None
 
     @property
@@ -152,7 +152,7 @@ class ForkProvisioner(KernelProvisionerBase):
         self.connection_info = manager.get_connection_info()
         return await super().pre_launch(cmd=[], **kwargs)
 
-    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:  # noqa: ARG002
         manager = cast("AsyncKernelManager", self.parent)
         lease = Lease(self.socket_path)
         request = {
@@ -186,13 +186,13 @@ class ForkProvisioner(KernelProvisionerBase):
         if self.lease:
             self.lease.send_signal(signum)
 
-    async def kill(self, restart: bool = False) -> None:
+    async def kill(self, restart: bool = False) -> None:  # noqa: ARG002
         await self.send_signal(signal.SIGKILL)
 
-    async def terminate(self, restart: bool = False) -> None:
+    async def terminate(self, restart: bool = False) -> None:  # noqa: ARG002
         await self.send_signal(signal.SIGTERM)
 
-    async def cleanup(self, restart: bool = False) -> None:
+    async def cleanup(self, restart: bool = False) -> None:  # noqa: ARG002
         if self.lease:
             self.lease.close()
             self.lease = None
@@ -202,7 +202,7 @@ class ReadyClient(AsyncKernelClient):
     """A client that is ready as soon as the kernel is: no fixed waits."""
 
     async def _async_wait_for_ready(self, timeout: float | None = None) -> None:
-        """Wait for the kernel's answer on both channels, asking again every second."""
+        """Wait for the kernel's answer on both channels; ask again what was not heard."""
         deadline = time.monotonic() + (timeout or float("inf"))
         while True:
             asked = self.kernel_info()
@@ -210,7 +210,7 @@ class ReadyClient(AsyncKernelClient):
                 while (await self.get_shell_msg(timeout=1))["parent_header"]["msg_id"] != asked:
                     pass
                 while True:  # idle on iopub: it is connected, and nothing else is to come
-                    message = await self.get_iopub_msg(timeout=1)
+                    message = await self.get_iopub_msg(timeout=0.05)
                     is_answer = message["parent_header"].get("msg_id") == asked
                     if is_answer and message["content"].get("execution_state") == "idle":
                         return
@@ -326,7 +326,7 @@ class KernelHost:
 
     def __enter__(self) -> Self:
         # Socket paths have 108 bytes; a long TMPDIR would not leave enough.
-        parent = tempfile.gettempdir() if len(tempfile.gettempdir()) < 40 else "/tmp"
+        parent = tempfile.gettempdir() if len(tempfile.gettempdir()) < 40 else "/tmp"  # noqa: S108
         self.directory = Path(tempfile.mkdtemp(prefix="insight-", dir=parent))
         processes.adopt_orphans()
         if processes.IS_LINUX:
@@ -397,8 +397,8 @@ class KernelHost:
         command = [sys.executable, "-P", "-m", module, path, str(os.getpid()), *self._modules]
         # One BLAS thread while it warms, so that none of ours exists at a fork.
         environment = self._base_environment() | {"MPLBACKEND": "agg", "OPENBLAS_NUM_THREADS": "1"}
-        with open(self.directory / "zygote.log", "ab") as log:
-            self._zygote = subprocess.Popen(
+        with (self.directory / "zygote.log").open("ab") as log:
+            self._zygote = subprocess.Popen(  # noqa: S603 - our own module
                 command,
                 stdin=subprocess.PIPE,
                 stdout=log,

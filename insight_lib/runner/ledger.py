@@ -1,14 +1,15 @@
 """The ledger: what every run was and how it ended, and who runs what right now.
 
-SQLite in WAL mode. A run holds its cell (market, stage, segment, as_of) while it is
-`running`, which a unique index enforces across processes; a holder that died is known by
-its process id and start time and is recorded as `killed` by whoever looks next.
+SQLite in WAL mode. A run holds its cell (market, stage, segment, as_of) from `running`
+until it has published, which a unique index enforces across processes; a holder that died
+is known by its process id and start time and is recorded as `killed` by whoever looks next.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ CREATE TABLE IF NOT EXISTS runs (
     notebook TEXT
 ) STRICT;
 CREATE UNIQUE INDEX IF NOT EXISTS one_at_a_time
-    ON runs (market, stage, segment, as_of) WHERE state = 'running';
+    ON runs (market, stage, segment, as_of) WHERE state IN ('running', 'succeeded');
 CREATE INDEX IF NOT EXISTS by_cell ON runs (market, stage, segment, as_of, queued_at);
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 """
@@ -114,10 +115,22 @@ class Ledger:
             path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         self._connection.row_factory = sqlite3.Row
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = NORMAL")
-        self._connection.executescript(_SCHEMA)
+        self._set_up()
         self._me = this_process()
+
+    def _set_up(self) -> None:
+        """Make the file what it has to be; several processes may do so at once."""
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = NORMAL")
+                self._connection.executescript(_SCHEMA)
+                return
+            except sqlite3.OperationalError as error:  # a change of mode does not wait by itself
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.02)
 
     def __enter__(self) -> Self:
         return self
@@ -187,7 +200,7 @@ class Ledger:
         rows = self._rows(
             "SELECT other.* FROM runs AS mine JOIN runs AS other"
             " USING (market, stage, segment, as_of)"
-            " WHERE mine.run_id = ? AND other.state = 'running'",
+            " WHERE mine.run_id = ? AND other.state IN ('running', 'succeeded')",
             (run_id,),
         )
         return rows[0] if rows else None

@@ -121,9 +121,9 @@ def die_with_parent(parent: int | None) -> None:
 
 
 def _pids() -> Iterator[int]:
-    for entry in os.listdir(_PROC) if IS_LINUX else ():
-        if entry.isdigit():
-            yield int(entry)
+    for entry in _PROC.iterdir() if IS_LINUX else ():
+        if entry.name.isdigit():
+            yield int(entry.name)
 
 
 def children(parent: int) -> list[int]:

@@ -26,7 +26,7 @@ _PREVIOUS = ".previous"
 
 def write_synced(path: Path, content: bytes) -> None:
     """Write a new file and wait until the disk has it."""
-    with open(path, "xb") as file:
+    with path.open("xb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -47,7 +47,7 @@ def replace_file(path: Path, content: bytes) -> None:
     partial.unlink(missing_ok=True)
     try:
         write_synced(partial, content)
-        os.replace(partial, path)
+        partial.replace(path)
         sync_directory(path.parent)
     finally:
         partial.unlink(missing_ok=True)
@@ -89,14 +89,14 @@ def publish(
 
 def _swap(staged: Path, target: Path) -> None:
     if not target.exists():
-        os.rename(staged, target)
+        staged.rename(target)
         return
     if exchange(staged, target):
         return
     previous = target.with_name(target.name + _PREVIOUS)
     shutil.rmtree(previous, ignore_errors=True)
-    os.rename(target, previous)
-    os.rename(staged, target)
+    target.rename(previous)
+    staged.rename(target)
     shutil.rmtree(previous, ignore_errors=True)
 
 
@@ -123,7 +123,7 @@ def recover(reports: Path) -> None:
         if target.exists():
             shutil.rmtree(previous, ignore_errors=True)
         else:
-            os.rename(previous, target)
+            previous.rename(target)
 
 
 def read_record(target: Path, *, deep: bool = False) -> dict[str, Any] | None:
@@ -148,5 +148,5 @@ def read_record(target: Path, *, deep: bool = False) -> dict[str, Any] | None:
 
 
 def _hash(path: Path) -> str:
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

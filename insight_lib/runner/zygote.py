@@ -13,10 +13,12 @@ then any number of `{"signal": n}`. Answers: `{"pid": n}`, at the end
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
 import selectors
+import shutil
 import signal
 import socket
 import sys
@@ -31,7 +33,13 @@ WARM_MODULES = (
     "numpy",
     "pandas",
     "scipy.stats",
-    "sklearn.base",
+    "scipy.optimize",
+    "sklearn.cluster",
+    "sklearn.ensemble",
+    "sklearn.linear_model",
+    "sklearn.metrics",
+    "sklearn.model_selection",
+    "sklearn.preprocessing",
     "pyarrow.parquet",
     "duckdb",
     "ibis.backends.duckdb",
@@ -164,7 +172,7 @@ class _Zygote:
         if request["fresh"]:
             module = "insight_lib.runner.kernel_process"
             argv = [sys.executable, "-P", "-m", module, request["connection_file"]]
-            os.execv(sys.executable, argv)
+            os.execv(sys.executable, argv)  # noqa: S606
         _serve_warm(request["connection_file"])
 
     def reap(self) -> None:
@@ -213,13 +221,15 @@ def main(socket_path: str, driver: int, modules: list[str]) -> None:
     adopt_orphans()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(socket_path)
-    os.chmod(socket_path, 0o600)
+    Path(socket_path).chmod(0o600)
     listener.listen(256)
     for name in modules:
         try:
             importlib.import_module(name)
         except Exception as error:  # the notebook that needs it will say so
             print(f"not warmed: {name}: {error}", file=sys.stderr)
+    gc.collect()
+    gc.freeze()  # what is warm stays shared: a collection in a kernel does not touch its pages
     selector = selectors.DefaultSelector()
     wakeup, waker = socket.socketpair()
     for end_point in (wakeup, waker):
@@ -232,7 +242,7 @@ def main(socket_path: str, driver: int, modules: list[str]) -> None:
     selector.register(listener, selectors.EVENT_READ, zygote.connected)
     die_with_parent(None)  # from here on the driver's death is noticed, and orphans killed first
     zygote.run()
-    Path(socket_path).unlink(missing_ok=True)
+    shutil.rmtree(Path(socket_path).parent, ignore_errors=True)  # a killed driver cannot
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,10 @@ def last_state(root: Path) -> RunState:
         return ledger.history(CELL)[-1].state
 
 
+def temporary_folders() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob("insight-*"))
+
+
 def is_in_cell(root: Path) -> bool:
     return any(root.glob("reports/.insight/runs/*/work/here"))
 
@@ -44,9 +49,14 @@ def is_in_cell(root: Path) -> bool:
 @pytest.mark.parametrize(
     "cell",
     [
-        "import subprocess; subprocess.Popen(['sleep', '300'])\nopen('here', 'w')\nsum(range(10**14))",
-        "import subprocess; subprocess.Popen(['sleep', '300'], start_new_session=True)\n"
-        "open('here', 'w')\nimport time; time.sleep(600)",
+        (
+            "import subprocess; subprocess.Popen(['sleep', '300'])\n"
+            "open('here', 'w')\nsum(range(10**14))"
+        ),
+        (
+            "import subprocess; subprocess.Popen(['sleep', '300'], start_new_session=True)\n"
+            "open('here', 'w')\nimport time; time.sleep(600)"
+        ),
     ],
     ids=["holds the lock", "sleeps"],
 )
@@ -54,12 +64,14 @@ def test_the_driver_killed(tmp_path: Path, cold: bool, cell: str) -> None:
     """Nothing is left after 5 seconds; the next call knows, and does the work once."""
     project = make_project(tmp_path)
     project.write_notebook("first", cell)
+    before = temporary_folders()
     driver = run_driver(tmp_path, GO.replace("COLD", str(cold)))
     assert wait_for(lambda: is_in_cell(tmp_path))
     assert len(processes_of(driver.pid)) >= 3  # zygote, kernel, grandchild
     driver.kill()
     driver.wait()
     assert wait_for(lambda: processes_of(driver.pid) == [], seconds=5)
+    assert temporary_folders() <= before
     project.write_notebook("first", "x = 1")
     (row,) = run(project, cold_kernels=True).rows  # type: ignore[arg-type]
     assert row.state is RunState.PUBLISHED

@@ -104,7 +104,9 @@ def test_a_good_run_succeeds(each_host: KernelHost, project: TinyProject) -> Non
 
 
 @pytest.mark.parametrize("cell", [2, 3, 4])
-def test_a_kernel_killed_in_any_cell(each_host: KernelHost, project: TinyProject, cell: int) -> None:
+def test_a_kernel_killed_in_any_cell(
+    each_host: KernelHost, project: TinyProject, cell: int
+) -> None:
     cells = ["x = 1", "x = 2", "x = 3"]
     cells[cell - 2] = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     error = fail(each_host, project, *cells)
@@ -112,7 +114,9 @@ def test_a_kernel_killed_in_any_cell(each_host: KernelHost, project: TinyProject
     assert "SIGKILL" in error.message
     assert error.notebook is not None
     notebook = nbformat.read(error.notebook, as_version=4)
-    told = [c.metadata.papermill.status for c in notebook.cells if "injected" not in str(c.metadata)]
+    told = [
+        c.metadata.papermill.status for c in notebook.cells if "injected" not in str(c.metadata)
+    ]
     assert told == ["completed"] * cell + ["failed"] + ["pending"] * (5 - cell)
     assert nothing_left(each_host)
 
@@ -121,8 +125,10 @@ def test_a_kernel_killed_in_any_cell(each_host: KernelHost, project: TinyProject
     "cell",
     [
         "import time; time.sleep(600)",
-        "import time\nwhile True:\n    try:\n        time.sleep(600)\n"
-        "    except KeyboardInterrupt:\n        pass",
+        (
+            "import time\nwhile True:\n    try:\n        time.sleep(600)\n"
+            "    except KeyboardInterrupt:\n        pass"
+        ),
         "sum(range(10**14))",  # holds the interpreter's lock
         "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)",
     ],
@@ -168,13 +174,17 @@ def test_quit_is_no_success(host: KernelHost, project: TinyProject) -> None:
             "thread 'loader': ZeroDivisionError",
         ),
         (
-            "import threading, time\n"
-            "threading.Thread(target=lambda: (time.sleep(0.5), 1 / 0)).start()",
+            (
+                "import threading, time\n"
+                "threading.Thread(target=lambda: (time.sleep(0.5), 1 / 0)).start()"
+            ),
             "ZeroDivisionError",  # it ends after the last cell
         ),
         (
-            "import asyncio\nasync def bad():\n    raise OSError('lost')\n"
-            "task = asyncio.ensure_future(bad())\nawait asyncio.sleep(0.05)\ndel task",
+            (
+                "import asyncio\nasync def bad():\n    raise OSError('lost')\n"
+                "task = asyncio.ensure_future(bad())\nawait asyncio.sleep(0.05)\ndel task"
+            ),
             "asynchronous task: OSError: lost",
         ),
         ("!false", "CalledProcessError"),
@@ -238,7 +248,9 @@ def test_200_megabytes_of_output(host: KernelHost, project: TinyProject, cell: s
 
 
 def test_displayed_output_has_a_limit(host: KernelHost, project: TinyProject) -> None:
-    cell = "from IPython.display import HTML, display\nfor _ in range(9): display(HTML('x' * 10**6))"
+    cell = (
+        "from IPython.display import HTML, display\nfor _ in range(9): display(HTML('x' * 10**6))"
+    )
     error = fail(host, project, cell, display_bytes=5_000_000)
     assert "OutputTooLarge" in error.message
 
@@ -248,9 +260,11 @@ def test_displayed_output_has_a_limit(host: KernelHost, project: TinyProject) ->
     [
         "import subprocess; subprocess.Popen(['sleep', '300'])",
         "import subprocess; subprocess.Popen(['sleep', '300'], start_new_session=True)",
-        "import subprocess; subprocess.Popen('setsid nohup sleep 300 >/dev/null 2>&1 &', shell=True)",
-        "import os\nif os.fork() == 0:\n    os.setsid()\n    if os.fork(): os._exit(0)\n"
-        "    import time; time.sleep(300); os._exit(0)",
+        "import subprocess; subprocess.Popen('setsid sleep 300 >/dev/null 2>&1 &', shell=True)",
+        (
+            "import os\nif os.fork() == 0:\n    os.setsid()\n    if os.fork(): os._exit(0)\n"
+            "    import time; time.sleep(300); os._exit(0)"
+        ),
     ],
     ids=["child", "session", "daemon", "double fork"],
 )
@@ -291,7 +305,9 @@ def test_the_forking_process_killed(tmp_path: Path, project: TinyProject) -> Non
         first = own.zygote_pid
         assert first is not None
         execution = prepare(
-            own, project, "import subprocess; subprocess.Popen(['sleep', '300'])\nsum(range(10**14))"
+            own,
+            project,
+            "import subprocess; subprocess.Popen(['sleep', '300'])\nsum(range(10**14))",
         )
         threading.Timer(2.5, os.kill, [first, signal.SIGKILL]).start()
         with pytest.raises(RunError) as caught:
@@ -313,7 +329,7 @@ def test_eight_at_once_do_not_meet(host: KernelHost, tmp_path: Path) -> None:
         "assert [p.read_text() for p in here.iterdir()] == [request['run_id']]\n"
         "assert pathlib.Path(os.environ['TMPDIR']).stat().st_mode & 0o777 == 0o700"
     )
-    before = os.getcwd()
+    before = Path.cwd()
     errors: list[str] = []
 
     def one(number: int) -> None:
@@ -330,7 +346,7 @@ def test_eight_at_once_do_not_meet(host: KernelHost, tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert errors == []
-    assert os.getcwd() == before
+    assert Path.cwd() == before
     assert nothing_left(host)
 
 

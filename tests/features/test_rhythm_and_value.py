@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from insight_lib.features.customers import choose_comparison, window_totals
 from insight_lib.features.rhythm import (
     estimate_order_gaps,
     estimate_repeat_rate,
@@ -30,6 +31,8 @@ from insight_lib.features.value import (
 from insight_lib.findings import TooFew, Verdict
 
 AS_OF = date(2024, 12, 31)
+BEFORE = choose_comparison(AS_OF, days=90, first_day=date(2024, 6, 1))
+MONTH = choose_comparison(AS_OF, days=30, first_day=date(2024, 6, 1))
 
 
 def by_order(rows: list[tuple[str, str, float]]) -> ibis.Table:
@@ -130,9 +133,9 @@ def test_repeat_rate_covers_the_truth_and_stays_calm_when_nothing_changes() -> N
 def revenue_frame(before: list[float], after: list[float], n_before: list[int], n_after: list[int]):
     return features(
         revenue_before_amount=before,
-        revenue_recent_amount=after,
+        revenue_after_amount=after,
         n_orders_before=n_before,
-        n_orders_recent=n_after,
+        n_orders_after=n_after,
     )
 
 
@@ -145,23 +148,23 @@ def test_drivers_add_up_to_the_change() -> None:
         n_before.tolist(),
         n_after.tolist(),
     )
-    result = estimate_revenue_change(frame, as_of=AS_OF, window_days=90, currency="EUR")
+    result = estimate_revenue_change(frame, BEFORE, as_of=AS_OF, currency="EUR")
     total = sum(effect for _, effect in result.drivers)
     assert total == pytest.approx(result.revenue.value - result.revenue_before.value)
-    finding = describe_revenue(result, smallest_change_that_matters=0.03, has_last_year=False)
+    finding = describe_revenue(result, smallest_change_that_matters=0.03)
     assert "season and trend cannot be told apart" in str(finding.so_what)
 
 
 def test_only_the_driver_that_moved_is_named() -> None:
     # Same customers, same orders, a quarter more per order.
     frame = revenue_frame([40.0] * 50, [50.0] * 50, [2] * 50, [2] * 50)
-    result = estimate_revenue_change(frame, as_of=AS_OF, window_days=90, currency="EUR")
+    result = estimate_revenue_change(frame, BEFORE, as_of=AS_OF, currency="EUR")
     effects = dict(result.drivers)
     assert effects["Active customers"] == 0
     assert effects["Orders per customer"] == 0
     assert effects["Spend per order"] == pytest.approx(500)
     assert result.order_amount_change.value == pytest.approx(0.25)
-    finding = describe_revenue(result, smallest_change_that_matters=0.03, has_last_year=True)
+    finding = describe_revenue(result, smallest_change_that_matters=0.03)
     assert finding.verdict is Verdict.MATTERS
     assert "up 25%" in str(finding.statement)
     assert str(finding.so_what).startswith("Spend per order moved it most (+€500)")
@@ -170,12 +173,8 @@ def test_only_the_driver_that_moved_is_named() -> None:
 def test_sentences_follow_the_data() -> None:
     def words(after: float) -> str:
         frame = revenue_frame([40.0] * 50, [after] * 50, [2] * 50, [2] * 50)
-        result = estimate_revenue_change(frame, as_of=AS_OF, window_days=90, currency="EUR")
-        return str(
-            describe_revenue(
-                result, smallest_change_that_matters=0.03, has_last_year=True
-            ).statement
-        )
+        result = estimate_revenue_change(frame, BEFORE, as_of=AS_OF, currency="EUR")
+        return str(describe_revenue(result, smallest_change_that_matters=0.03).statement)
 
     assert "up 25%" in words(50.0)
     assert "down 25%" in words(30.0)
@@ -250,9 +249,9 @@ def moves(shift: float, seed: int = 0, customers: int = 400):
     return estimate_category_moves(
         lines,
         products,
+        MONTH,
         level_column="department",
         as_of=AS_OF,
-        window_days=30,
         minimum_customers=50,
     )
 
@@ -266,7 +265,7 @@ def test_a_planted_move_is_found_and_moves_add_up_to_nothing() -> None:
     wine = result.moves.set_index("category").loc["Wine"]
     assert wine["lower"] <= 100 * 0.1 * 100 / 140 <= wine["upper"]
     assert result.moves["change_points"].sum() == pytest.approx(0, abs=1e-9)
-    finding = describe_category_moves(result, window_days=30, as_of=AS_OF)
+    finding = describe_category_moves(result, MONTH, as_of=AS_OF)
     assert finding.verdict is Verdict.MATTERS
 
 
@@ -275,3 +274,19 @@ def test_nothing_planted_is_rarely_called_a_move() -> None:
     runs = 120
     alarms = sum(moves(0.0, seed=seed, customers=150).strongest is not None for seed in range(runs))
     assert alarms <= stats.binom.ppf(0.999, runs, 0.05)
+
+
+def test_a_year_before_is_compared_where_there_is_one() -> None:
+    with_year = choose_comparison(AS_OF, days=90, first_day=date(2023, 9, 1))
+    assert with_year.is_year_before
+    assert (with_year.after[0] - with_year.before[0]).days == 364
+    assert with_year.after[0].weekday() == with_year.before[0].weekday()
+    # The window begins on 5 October 2023; four weeks of the data have to lie before it.
+    assert with_year.before[0] == date(2023, 10, 5)
+    assert choose_comparison(AS_OF, days=90, first_day=date(2023, 9, 7)).is_year_before
+    assert not choose_comparison(AS_OF, days=90, first_day=date(2023, 9, 8)).is_year_before
+    rows = [("a", "2023-10-05", 5.0), ("a", "2024-12-31", 7.0), ("b", "2024-06-01", 9.0)]
+    totals = window_totals(by_order(rows), with_year)
+    assert totals["customer_id"].tolist() == ["a"]
+    assert float(totals["revenue_after_amount"][0]) == 7
+    assert float(totals["revenue_before_amount"][0]) == 5

@@ -282,7 +282,9 @@ def test_a_run_that_another_process_finished_meanwhile_is_not_repeated(tmp_path:
 
 def test_printed_output_has_a_limit_and_says_so(tmp_path: Path) -> None:
     project = make_project(tmp_path)
-    project.write_notebook("first", "print('x' * 5000)", "print('y' * 5000)\nimport os; os.system('echo z')")
+    project.write_notebook(
+        "first", "print('x' * 5000)", "print('y' * 5000)\nimport os; os.system('echo z')"
+    )
     (row,) = go(project, limits=Limits(text_bytes=6000)).rows
     assert row.state is RunState.PUBLISHED
     text = (project.folder("aa-one", "first") / "notebook.ipynb").read_text()

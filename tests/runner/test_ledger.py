@@ -32,6 +32,8 @@ def test_one_run_of_a_cell_at_a_time(tmp_path: Path) -> None:
         assert ledger.claim("r1", "f") is None
         assert ledger.claim("r2", "f") == this_process()
         assert ledger.claim("other", "f") is None
+        ledger.end("r1", RunState.SUCCEEDED)  # its report is being published
+        assert ledger.claim("r2", "f") == this_process()
         ledger.end("r1", RunState.PUBLISHED)
         assert ledger.claim("r2", "f") is None
 
@@ -100,3 +102,12 @@ def test_notes_are_remembered(tmp_path: Path) -> None:
         ledger.set_note("site", "a")
         ledger.set_note("site", "b")
         assert ledger.note("site") == "b"
+
+
+def test_many_may_open_a_new_ledger_at_once(tmp_path: Path) -> None:
+    def start(number: int) -> None:
+        with Ledger(tmp_path / "l.sqlite") as ledger:
+            ledger.set_note(str(number), "here")
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(start, range(48)))
