@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _ENGINE_MEMORY = "2GB"
+_LARGEST_AGGREGATE = 1_000
 
 
 class Refused(PermissionError):
@@ -71,6 +72,8 @@ class Market:
     root: Path
     purpose: str
     publishes: tuple[str, ...]
+    publishes_aggregates: tuple[str, ...]
+    reads_aggregates: tuple[str, ...]
     consent_rule: str
     _used: dict[str, Any] = field(default_factory=lambda: {"tables": {}, "published": {}})
     _connection: Any = None
@@ -165,6 +168,65 @@ class Market:
         self._used["published"][name] = {"version": version, "rows": data.num_rows}
         self._record()
         return version
+
+    def publish_aggregate(self, name: str, frame: pd.DataFrame) -> None:
+        """Give a small table of aggregates to other markets; only these cross borders.
+
+        Args:
+            name: One of the stage's `publishes_aggregates`.
+            frame: Text and numbers, with a column `n` of the customers behind each row; rows
+                with fewer than the minimum cell size are left out.
+
+        Raises:
+            Refused: The stage does not declare it, it has no `n`, it holds a column that
+                names or describes one person, or it is larger than an aggregate is.
+        """
+        if name not in self.publishes_aggregates:
+            raise Refused(
+                f"stage {self.request.stage} does not give {name!r} to other markets; "
+                "declare it under `publishes_aggregates` in parameters/lifecycle.yaml"
+            )
+        personal = {
+            column.name
+            for schema in TABLES.values()
+            for column in schema.columns
+            if column.tags & {Tag.IDENTIFIER, Tag.PERSONAL, Tag.SENSITIVE}
+        }
+        if "n" not in frame or (bad := sorted(personal & set(frame.columns))):
+            what = "has no column n" if "n" not in frame else f"holds {', '.join(bad)}"
+            raise Refused(f"aggregate {name!r} {what}; only aggregates cross borders")
+        kept = frame[frame["n"] >= self.parameters.general.minimum_cell_size]
+        if len(kept) > _LARGEST_AGGREGATE:
+            raise Refused(f"aggregate {name!r} has {len(kept):,} rows; that is not an aggregate")
+        content = {
+            "market": self.id,
+            "as_of": self.as_of.isoformat(),
+            "rows": json.loads(kept.to_json(orient="records", double_precision=12)),
+        }
+        folder = self.root.parent.parent / "_aggregates" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / f"{self.id}.json", json.dumps(content, indent=1))
+
+    def aggregates(self, name: str) -> pd.DataFrame:
+        """What the other markets gave under `name`: market, as_of, and their columns.
+
+        Raises:
+            Refused: The stage does not declare that it reads it.
+        """
+        import pandas as pd
+
+        if name not in self.reads_aggregates:
+            raise Refused(
+                f"stage {self.request.stage} does not read {name!r}; "
+                "declare it under `reads_aggregates` in parameters/lifecycle.yaml"
+            )
+        rows = []
+        for path in sorted((self.root.parent.parent / "_aggregates" / name).glob("*.json")):
+            content = json.loads(path.read_text())
+            if content["market"] != self.id:
+                head = {"market": content["market"], "as_of": content["as_of"]}
+                rows += [head | row for row in content["rows"]]
+        return pd.DataFrame(rows)
 
     def _open(self, name: str) -> ir.Table:
         role = self._role()
@@ -351,17 +413,18 @@ def open_market(
         request = _replace(request, as_of=asked)
     if segment != request.segment:
         request = _replace(request, segment=segment)
+    declared = project.stages[stage]
     opened = Market(
         config=config,
         parameters=project.resolve(market, overrides),
         registers=project.registers,
         request=request,
         root=market_root(project.lake_dir, config.region, market),
-        purpose=project.stages[stage].purpose,
-        publishes=project.stages[stage].publishes + project.stages[stage].may_publish,
-        consent_rule=project.jurisdictions[config.jurisdiction].consent[
-            project.stages[stage].purpose
-        ],
+        purpose=declared.purpose,
+        publishes=declared.publishes + declared.may_publish,
+        publishes_aggregates=declared.publishes_aggregates,
+        reads_aggregates=declared.reads_aggregates,
+        consent_rule=project.jurisdictions[config.jurisdiction].consent[declared.purpose],
     )
     opened._record()
     return opened

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar, cast
 
-from pydantic import BaseModel, Field, ValidationError, create_model
+from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
 
 from insight_lib import strict_yaml
 from insight_lib.market_model import Jurisdiction, MarketConfig, expand
@@ -73,6 +73,8 @@ class Stage(Model):
     Attributes:
         publishes: Tables that every run has to publish.
         may_publish: Tables that it publishes where the market's data allow.
+        publishes_aggregates: Aggregates that it gives to other markets; no row among them.
+        reads_aggregates: Aggregates of other markets that it reads.
     """
 
     id: Id
@@ -86,10 +88,26 @@ class Stage(Model):
     per_segment: bool = False
     publishes: tuple[Id, ...] = ()
     may_publish: tuple[Id, ...] = ()
+    publishes_aggregates: tuple[Id, ...] = ()
+    reads_aggregates: tuple[Id, ...] = ()
 
 
 class _Lifecycle(Model):
     stages: tuple[Stage, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _ends_read_across(self) -> _Lifecycle:
+        """What reads other markets is an end: markets would wait for each other otherwise."""
+        needed = {need for stage in self.stages for need in stage.needs}
+        known = {stage.id for stage in self.stages}
+        if unknown := sorted(needed - known):
+            raise ValueError(f"needs {', '.join(unknown)}: there is no such stage")
+        for stage in self.stages:
+            if stage.reads_aggregates and (stage.id in needed or stage.publishes_aggregates):
+                raise ValueError(
+                    f"stage {stage.id} reads aggregates, so no stage may need it and it gives none"
+                )
+        return self
 
 
 @dataclass(frozen=True)

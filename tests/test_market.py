@@ -268,3 +268,42 @@ def test_unknown_names_come_with_help(folder: ProjectFolder, write_lines: Callab
         open_test(folder)
     with pytest.raises(LookupError, match="lifecycle.yaml has"):
         open_market("de-test", stage="featurs", root=folder.root)
+
+
+def test_only_aggregates_cross_borders(folder: ProjectFolder) -> None:
+    prepare(folder, lines("a"))
+    lifecycle = folder.root / "parameters/lifecycle.yaml"
+    lifecycle.write_text(
+        lifecycle.read_text().replace(
+            "    publishes: [customer_features]",
+            "    publishes: [customer_features]\n    publishes_aggregates: [extra_rates]",
+            1,
+        )
+        + "  - {id: borrow, number: 3, title: Borrow, question: What do others know?, "
+        "notebook: notebooks/03_borrow.ipynb, purpose: analytics, reads_aggregates: [extra_rates]}\n"
+    )
+    market = open_test(folder)
+    rates = pd.DataFrame({"group": ["all", "few"], "rate": [0.5, 0.9], "n": [200, 4]})
+    market.publish_aggregate("extra_rates", rates)
+    for frame, part in [
+        (rates.drop(columns="n"), "no column n"),
+        (rates.assign(customer_id="a"), "holds customer_id"),
+        (rates.assign(age_band="18"), "holds age_band"),
+        (pd.DataFrame({"n": [50] * 2000}), "not an aggregate"),
+    ]:
+        with pytest.raises(Refused, match=part):
+            market.publish_aggregate("extra_rates", frame)
+    with pytest.raises(Refused, match="does not give"):
+        market.publish_aggregate("rows", rates)
+    with pytest.raises(Refused, match="does not read"):
+        market.aggregates("extra_rates")
+    own = open_market("de-test", stage="borrow", root=folder.root)
+    assert own.aggregates("extra_rates").empty  # its own do not come back to it
+    (folder.root / "raw/transactions.csv").write_text(lines("z"))
+    folder.market("fr-test")
+    project = folder.load()
+    ingest_market(project.lake_dir, project.markets["fr-test"], project.root)
+    other = open_market("fr-test", stage="borrow", root=folder.root).aggregates("extra_rates")
+    assert other.to_dict("records") == [
+        {"market": "de-test", "as_of": "2024-12-31", "group": "all", "rate": 0.5, "n": 200}
+    ]

@@ -186,7 +186,7 @@ def _run_all(drive: _Drive, to_run: set[Cell], jobs: int) -> None:
                 _cancel(drive, waiting)
                 waiting = []
             for node in list(waiting):
-                if any(need not in drive.rows for need in node.needs):
+                if any(cell not in drive.rows for cell in (*node.needs, *node.after)):
                     continue
                 blocked_by = _blocked_by(drive, node)
                 if blocked_by is None and node.cell in to_run and node.fault is None:

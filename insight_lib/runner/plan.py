@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -46,6 +47,8 @@ class Node:
 
     Attributes:
         needs: Cells that must be published before.
+        after: Cells of other markets whose aggregates it reads: it waits until they have
+            ended, and goes on without those that failed.
         fault: Why it cannot run at all, or None.
         record: `run.json` of what is published in its place, if that is whole.
     """
@@ -59,6 +62,7 @@ class Node:
     versions: Mapping[str, int]
     fault: str | None
     record: Mapping[str, Any] | None
+    after: tuple[Cell, ...] = ()
 
     @property
     def is_up_to_date(self) -> bool:
@@ -141,7 +145,49 @@ def make_plan(
         nodes += _plan_market(
             project, market, [s for s in order if s in wanted], selection, as_of, code
         )
-    return Plan(nodes=tuple(nodes))
+    return Plan(nodes=_across_markets(project, nodes, as_of, code))
+
+
+def _across_markets(
+    project: Project, nodes: list[Node], as_of: date | None, code: CodeIndex
+) -> tuple[Node, ...]:
+    """Let nodes that read other markets' aggregates come after them, and depend on them."""
+    if not any(node.stage.reads_aggregates for node in nodes):
+        return tuple(nodes)
+    planned = {node.cell for node in nodes}
+    givers = {n.cell: n for n in nodes if n.stage.publishes_aggregates and not n.cell.segment}
+    stages = [s for s in _order(project) if project.stages[s].publishes_aggregates]
+    wanted = _with_needs(project, stages)
+    for market in sorted(set(project.markets) - {cell.market for cell in planned}):
+        others = [s for s in _order(project) if s in wanted]
+        for node in _plan_market(project, market, others, Selection(), as_of, code):
+            if node.stage.publishes_aggregates:
+                givers[node.cell] = node
+    result = []
+    for node in nodes:
+        read = set(node.stage.reads_aggregates)
+        sources = [
+            giver
+            for cell, giver in sorted(givers.items())
+            if cell.market != node.cell.market and read & set(giver.stage.publishes_aggregates)
+        ]
+        if sources:
+            # A giver outside this plan counts as it was published, stale or not.
+            upstream = [
+                giver.fingerprint
+                if giver.cell in planned or giver.is_up_to_date
+                else str((giver.record or {}).get("fingerprint"))
+                for giver in sources
+            ]
+            node = replace(
+                node,
+                after=tuple(giver.cell for giver in sources if giver.cell in planned),
+                fingerprint=hashlib.sha256(
+                    "\n".join([node.fingerprint, *upstream]).encode()
+                ).hexdigest(),
+            )
+        result.append(node)
+    return tuple(result)
 
 
 def _check(project: Project, selection: Selection) -> None:
@@ -227,7 +273,9 @@ def _plan_market(
         configuration = project.digest(market, selection.overrides)
     except Exception as error:  # overrides that do not fit: all of this market's runs fail
         configuration, fault = "", fault or str(error)
-    derived = {name for stage in project.stages.values() for name in stage.publishes}
+    derived = {
+        name for stage in project.stages.values() for name in (*stage.publishes, *stage.may_publish)
+    }
     tables = manifest.versions if manifest else {}
     versions = {name: tables[name] for name in sorted(tables) if name not in derived}
     nodes: dict[Cell, Node] = {}

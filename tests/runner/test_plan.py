@@ -132,3 +132,32 @@ def test_a_whole_record_with_the_fingerprint_is_up_to_date(tmp_path: Path) -> No
     assert make_plan(project, Selection()).nodes[0].is_up_to_date
     (node.folder / "index.html").write_bytes(b"y")
     assert not make_plan(project, Selection()).nodes[0].is_up_to_date
+
+
+ACROSS = (
+    TinyStage("first", 1, publishes_aggregates=("rates",)),
+    TinyStage("borrow", 2, needs=("first",), reads_aggregates=("rates",)),
+)
+
+
+def test_reading_other_markets_comes_after_them_and_depends_on_them(tmp_path: Path) -> None:
+    project = make_project(tmp_path, stages=ACROSS, markets=["aa", "bb"])
+    before = make_plan(project, Selection())
+    borrow = before.by_cell[cell("borrow", "aa")]
+    assert borrow.needs == (cell("first", "aa"),)
+    assert borrow.after == (cell("first", "bb"),)
+    assert before.by_cell[cell("first", "aa")].after == ()
+    project.write_manifest("bb", version=1)  # only the other market's data change
+    changed = make_plan(project, Selection())
+    assert changed.by_cell[cell("borrow", "aa")].fingerprint != borrow.fingerprint
+    assert (
+        changed.by_cell[cell("first", "aa")].fingerprint
+        == before.by_cell[cell("first", "aa")].fingerprint
+    )
+
+
+def test_one_market_alone_does_not_run_the_others(tmp_path: Path) -> None:
+    project = make_project(tmp_path, stages=ACROSS, markets=["aa", "bb"])
+    plan = make_plan(project, Selection(markets=("aa",)))
+    assert cells(plan) == ["aa first", "aa borrow"]
+    assert plan.by_cell[cell("borrow", "aa")].after == ()

@@ -49,6 +49,9 @@ class TinyStage:
     needs: tuple[str, ...] = ()
     per_segment: bool = False
     publishes: tuple[str, ...] = ()
+    may_publish: tuple[str, ...] = ()
+    publishes_aggregates: tuple[str, ...] = ()
+    reads_aggregates: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
