@@ -280,7 +280,8 @@ def test_only_aggregates_cross_borders(folder: ProjectFolder) -> None:
             1,
         )
         + "  - {id: borrow, number: 3, title: Borrow, question: What do others know?, "
-        "notebook: notebooks/03_borrow.ipynb, purpose: analytics, reads_aggregates: [extra_rates]}\n"
+        "notebook: notebooks/03_borrow.ipynb, purpose: analytics, "
+        "reads_aggregates: [extra_rates]}\n"
     )
     market = open_test(folder)
     rates = pd.DataFrame({"group": ["all", "few"], "rate": [0.5, 0.9], "n": [200, 4]})
