@@ -21,13 +21,14 @@ def _zones() -> frozenset[str]:
 
 
 class ColumnSource(Model):
-    """Where one canonical column comes from: exactly one of the first six.
+    """Where one canonical column comes from: exactly one of the first seven.
 
     Attributes:
         from_: A column of the source.
         constant: The same text for every row.
         sum: Source columns added up (missing counts as zero).
-        join: Source columns joined by `-`.
+        multiply: Source columns multiplied, e.g. pieces and price (none may be missing).
+        join: Source columns joined by `-`; missing ones are passed over.
         row_number: The row's position in the source, for sources without a key.
         weeks_since: A day, added to seven days times (the number in `column` less one).
         values: Source value to canonical value; a value not listed is a fault of the row.
@@ -38,6 +39,7 @@ class ColumnSource(Model):
     from_: str | None = Field(default=None, alias="from")
     constant: str | None = None
     sum: tuple[str, ...] = ()
+    multiply: tuple[str, ...] = ()
     join: tuple[str, ...] = ()
     row_number: bool = False
     weeks_since: date | None = None
@@ -52,12 +54,15 @@ class ColumnSource(Model):
             self.from_ is not None,
             self.constant is not None,
             bool(self.sum),
+            bool(self.multiply),
             bool(self.join),
             self.row_number,
             self.weeks_since is not None,
         ]
         if sum(given) != 1:
-            raise ValueError("exactly one of from, constant, sum, join, row_number or weeks_since")
+            raise ValueError(
+                "exactly one of from, constant, sum, multiply, join, row_number or weeks_since"
+            )
         if (self.weeks_since is None) != (self.column is None):
             raise ValueError("weeks_since and column go together")
         if self.zone and self.zone not in _zones():
@@ -68,7 +73,7 @@ class ColumnSource(Model):
     def used(self) -> tuple[str, ...]:
         """Source columns that it reads."""
         single = [c for c in (self.from_, self.column) if c]
-        return (*single, *self.sum, *self.join)
+        return (*single, *self.sum, *self.multiply, *self.join)
 
 
 class Source(Model):

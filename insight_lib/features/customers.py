@@ -27,7 +27,7 @@ def orders(lines: ir.Table) -> ir.Table:
     Returns:
         order_id, customer_id, order_date (local), ordered_local, amount and
         discount_amount (in the lines' currency), coupon_amount, returned_amount
-        (positive), n_lines.
+        (positive), n_lines, is_return (every line is taken back: money, but not an order).
     """
     known = lines.filter(lines.customer_id.notnull())
     zero = ibis.literal(0, type="decimal(18, 4)")
@@ -44,8 +44,14 @@ def orders(lines: ir.Table) -> ir.Table:
         coupon_amount=known.coupon_amount.sum(),
         returned_amount=ibis.ifelse(known.amount < 0, -known.amount, zero).sum(),
         n_lines=known.count(),
+        is_return=known.amount.max() < 0,
     )
     return by_order.mutate(order_date=by_order.ordered_local.date())
+
+
+def purchases(by_order: ir.Table) -> ir.Table:
+    """The orders that are not returns."""
+    return by_order.filter(~by_order.is_return)
 
 
 def window(as_of: date, days: int, *, ago: int = 0) -> tuple[date, date]:
@@ -93,9 +99,9 @@ def window_totals(by_order: ir.Table, comparison: Comparison) -> pd.DataFrame:
         chosen.group_by("customer_id")
         .agg(
             revenue_after_amount=ibis.ifelse(after, chosen.amount, zero).sum(),
-            n_orders_after=after.sum(),
+            n_orders_after=(after & ~chosen.is_return).sum(),
             revenue_before_amount=ibis.ifelse(before, chosen.amount, zero).sum(),
-            n_orders_before=before.sum(),
+            n_orders_before=(before & ~chosen.is_return).sum(),
         )
         .order_by("customer_id")
         .to_pandas()
@@ -116,7 +122,8 @@ def customer_features(
     Args:
         by_order: As from `orders`.
         as_of: Last complete day.
-        history_days: How far back to look; customers without an order in it are left out.
+        history_days: How far back to look; customers without an order in it are left out,
+            those who only returned something among them.
         recent_days: Length of the recent window and of the one before it.
         rfm_groups: Equal groups for the three scores, largest is best.
 
@@ -135,23 +142,25 @@ def customer_features(
     zero = ibis.literal(0, type="decimal(18, 4)")
     weekend = history.order_date.day_of_week.index().isin(_WEEKEND)
     evening = history.ordered_local.hour().between(*_EVENING_HOURS)
+    bought = ~history.is_return
     totals = history.group_by("customer_id").agg(
-        first_order_date=history.order_date.min(),
-        last_order_date=history.order_date.max(),
-        n_orders=history.count(),
-        n_order_days=history.order_date.nunique(),
+        first_order_date=history.order_date.min(where=bought),
+        last_order_date=history.order_date.max(where=bought),
+        n_orders=bought.sum(),
+        n_order_days=history.order_date.nunique(where=bought),
         n_lines=history.n_lines.sum(),
         revenue_amount=history.amount.sum(),
         discount_amount=history.discount_amount.sum(),
         coupon_amount=history.coupon_amount.sum(),
         returned_amount=history.returned_amount.sum(),
-        weekend_share=weekend.cast("float64").mean(),
-        evening_share=evening.cast("float64").mean(),
-        n_orders_recent=recent.sum(),
+        weekend_share=weekend.cast("float64").mean(where=bought),
+        evening_share=evening.cast("float64").mean(where=bought),
+        n_orders_recent=(recent & bought).sum(),
         revenue_recent_amount=ibis.ifelse(recent, history.amount, zero).sum(),
-        n_orders_before=before.sum(),
+        n_orders_before=(before & bought).sum(),
         revenue_before_amount=ibis.ifelse(before, history.amount, zero).sum(),
     )
+    totals = totals.filter(totals.n_orders > 0)
     span_days = totals.last_order_date.delta(totals.first_order_date, unit="day")
     gross = (totals.revenue_amount + totals.discount_amount).cast("float64")
     described = totals.mutate(
@@ -177,10 +186,15 @@ def customer_features(
 
 @dataclass(frozen=True, kw_only=True)
 class Reconciliation:
-    """Revenue added up twice: from the features, and straight from the order lines."""
+    """Revenue added up twice: from the features, and straight from the order lines.
+
+    Attributes:
+        lines_amount: Of customers with an order; `returns_only_amount` is set apart.
+    """
 
     features_amount: Decimal
     lines_amount: Decimal
+    returns_only_amount: Decimal
     n_anonymous_lines: int
     n_customers: int
 
@@ -193,13 +207,19 @@ def reconcile(lines: ir.Table, features: pd.DataFrame, days: tuple[date, date]) 
     began = lines.ordered_local.min().over(ibis.window(group_by=["order_id", "customer_id"]))
     dated = lines.mutate(order_date=began.date())
     chosen = dated.filter(within(dated.order_date, days))
-    totals = chosen.agg(
-        amount=chosen.amount.sum(where=chosen.customer_id.notnull()),
-        anonymous=chosen.customer_id.isnull().sum(),
+    by_customer = chosen.group_by("customer_id").agg(
+        amount=chosen.amount.sum(), n_lines=chosen.count(), largest=chosen.amount.max()
+    )
+    known, has_bought = by_customer.customer_id.notnull(), by_customer.largest >= 0
+    totals = by_customer.agg(
+        amount=by_customer.amount.sum(where=known & has_bought),
+        returns=by_customer.amount.sum(where=known & ~has_bought),
+        anonymous=by_customer.n_lines.sum(where=~known),
     ).to_pyarrow()
     return Reconciliation(
         features_amount=sum(features["revenue_amount"], Decimal(0)),
         lines_amount=totals["amount"][0].as_py() or Decimal(0),
+        returns_only_amount=totals["returns"][0].as_py() or Decimal(0),
         n_anonymous_lines=totals["anonymous"][0].as_py() or 0,
         n_customers=len(features),
     )

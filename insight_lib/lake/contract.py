@@ -117,10 +117,14 @@ def _raw(origin: ColumnSource, types: Mapping[str, str]) -> tuple[str, str]:
             f"coalesce(TRY_CAST({quoted(RAW + c)} AS DECIMAL(18,4)), 0)" for c in origin.sum
         )
         return f"({terms})", "DECIMAL(18,4)"
+    if origin.multiply:
+        factors = [f"TRY_CAST({quoted(RAW + c)} AS DECIMAL(18,4))" for c in origin.multiply]
+        # The engine multiplies in the type of its factors, so the first has to hold the product.
+        factors[0] = f"CAST({factors[0]} AS DECIMAL(20,4))"
+        return f"({' * '.join(factors)})", "DECIMAL(38,8)"
     if origin.join:
-        return " || '-' || ".join(
-            f"CAST({quoted(RAW + c)} AS VARCHAR)" for c in origin.join
-        ), "VARCHAR"
+        parts = ", ".join(f"CAST({quoted(RAW + c)} AS VARCHAR)" for c in origin.join)
+        return f"concat_ws('-', {parts})", "VARCHAR"
     if origin.weeks_since is not None and origin.column:
         number = f"TRY_CAST({quoted(RAW + origin.column)} AS INTEGER)"
         start = literal(origin.weeks_since.isoformat())

@@ -108,6 +108,9 @@ def ingest_market(
                     write_manifest(folder, Manifest(as_of=None, tables=entries))
             except SourceFault as error:
                 result = TableIngest(name, False, entries.get(name), str(error))
+            except Exception as error:  # whatever it is, the other tables and markets go on
+                words = f"{type(error).__name__}: {error}; see docs/how-to/when-a-run-fails.md"
+                result = TableIngest(name, False, entries.get(name), words)
             results.append(result)
             report(result)
         as_of = _last_complete_day(folder, market, entries)

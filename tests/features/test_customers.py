@@ -40,7 +40,7 @@ def table(rows: list[tuple], products: bool = False) -> ibis.Table:
 
 
 LINES = [
-    # Ann: two orders on one Saturday, one return line, one order on a Monday evening.
+    # Ann: an order on a Saturday and a return two hours later, an order on a Monday evening.
     ("o1", "1", "ann", "2024-03-02 10:00", "milk", "10.00", "0"),
     ("o1", "2", "ann", "2024-03-02 10:00", "wine", "20.00", "5.00"),
     ("o2", "1", "ann", "2024-03-02 12:00", "milk", "-4.00", "0"),
@@ -64,22 +64,39 @@ def test_features_by_hand() -> None:
     frame = described()
     assert list(frame.index) == ["ann", "bob"]
     ann, bob = frame.loc["ann"], frame.loc["bob"]
-    assert (ann.n_orders, ann.n_order_days, ann.n_lines) == (3, 2, 4)
+    assert (ann.n_orders, ann.n_order_days, ann.n_lines) == (2, 2, 4)
     assert float(ann.revenue_amount) == 50.0
     assert float(ann.returned_amount) == 4.0
     assert ann.days_since_last_order == 13
     assert ann.mean_gap_days == 16
-    assert ann.mean_order_amount == pytest.approx(50 / 3)
+    assert ann.mean_order_amount == 25
     assert ann.discount_share == pytest.approx(5 / 55)
-    assert ann.weekend_share == pytest.approx(2 / 3)
-    assert ann.evening_share == pytest.approx(1 / 3)
-    assert (ann.n_orders_recent, ann.n_orders_before) == (3, 0)
+    assert ann.weekend_share == 0.5
+    assert ann.evening_share == 0.5
+    assert (ann.n_orders_recent, ann.n_orders_before) == (2, 0)
     assert float(bob.revenue_amount) == 7.5
     assert (bob.n_orders_recent, bob.n_orders_before) == (0, 1)
     assert pd.isna(bob.mean_gap_days)
     assert bob.discount_share == pytest.approx(0.25)
     assert (ann.recency_score, bob.recency_score) == (2, 1)
     assert (ann.spend_score, bob.spend_score) == (2, 1)
+
+
+def test_a_return_on_its_own_is_money_and_not_an_order() -> None:
+    lines = [
+        ("o1", "1", "ann", "2024-03-02 10:00", "milk", "10.00", "0"),
+        ("c1", "1", "ann", "2024-03-20 10:00", "milk", "-10.00", "0"),
+        ("c2", "1", "eve", "2024-03-20 10:00", "milk", "-7.00", "0"),
+    ]
+    frame = described(lines)
+    assert list(frame.index) == ["ann"]  # eve only brought something back
+    ann = frame.loc["ann"]
+    assert (ann.n_orders, ann.days_since_last_order) == (1, 29)
+    assert float(ann.revenue_amount) == 0
+    assert float(ann.returned_amount) == 10
+    result = reconcile(table(lines), frame.reset_index(), window(AS_OF, 60))
+    assert result.features_amount == result.lines_amount == 0
+    assert result.returns_only_amount == -7
 
 
 def test_windows_touch_and_do_not_overlap() -> None:

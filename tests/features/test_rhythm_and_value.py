@@ -40,7 +40,9 @@ def by_order(rows: list[tuple[str, str, float]]) -> ibis.Table:
     frame["order_date"] = pd.to_datetime(frame["order_date"]).dt.date
     raw = ibis.memtable(frame)
     return raw.mutate(
-        order_date=raw.order_date.cast("date"), amount=raw.amount.cast("decimal(18, 4)")
+        order_date=raw.order_date.cast("date"),
+        amount=raw.amount.cast("decimal(18, 4)"),
+        is_return=ibis.literal(False),
     )
 
 
