@@ -396,3 +396,104 @@ def test_file_left_where_it_was(folder: ProjectFolder, write_lines: Callable) ->
     before = path.read_bytes()
     ingest(folder)
     assert path.read_bytes() == before
+
+
+FLAGGED_YAML = TRANSACTIONS_YAML.replace("currency: {constant: EUR}", "currency: money")
+FLAGGED_HEADER = HEADER.replace("paid", "paid,money")
+
+
+@pytest.mark.parametrize(
+    ("code", "is_good"), [("EUR", True), ("EUX", False), ("", False), ("eur", False)]
+)
+def test_a_currency_has_to_be_a_currency(folder: ProjectFolder, code: str, is_good: bool) -> None:
+    folder.market(sources=FLAGGED_YAML)
+    folder.write("raw/transactions.csv", FLAGGED_HEADER + GOOD.replace("\n", f",{code}\n"))
+    entry = ingest(folder).entry
+    assert entry
+    assert (entry.loaded, entry.quarantined) == ((1, 0) if is_good else (0, 1))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        HEADER.encode()
+        + GOOD.encode()
+        + GOOD.replace("o1", "o2").encode("latin-1").replace(b"p1", b"\xe9"),
+        HEADER.encode() + GOOD.encode() + b"o2,1,c1,2024-05-01 10:00,p\x00x,1,2\n",
+        (HEADER + GOOD + GOOD.replace("o1", "o2")).replace("\n", "\r").encode(),
+        (HEADER + GOOD + GOOD.replace("o1", "o2").replace("p1", "a\u2028b")).encode(),
+        (HEADER + GOOD).encode() + b"o2,1,c1,2024-05-01 10:00," + b"x" * 10_000_000 + b",1,2\n",
+        (HEADER + GOOD).encode() + b"\n\n" + GOOD.replace("o1", "o2").encode() + b"\n",
+        (HEADER + GOOD).encode() + b"o2,1,c1,2024-05-01 10:00,p1,99999999999999999999999,2\n",
+    ],
+    ids=["wrong byte", "NUL", "CR only", "U+2028", "10 MB cell", "blank lines", "large number"],
+)
+def test_odd_bytes_lose_no_row_silently(folder: ProjectFolder, content: bytes) -> None:
+    folder.write("raw/transactions.csv", content)
+    result = ingest(folder)
+    if result.fault:
+        assert "transactions.csv" in result.fault
+    else:
+        assert result.entry
+        assert result.entry.rows_in == 2
+        assert result.entry.loaded + result.entry.quarantined == 2
+
+
+def test_five_thousand_columns_are_not_a_problem(folder: ProjectFolder) -> None:
+    extra = [f"x{i}" for i in range(5000)]
+    header = HEADER.strip() + "," + ",".join(extra) + "\n"
+    folder.write("raw/transactions.csv", header + GOOD.strip() + ",1" * 5000 + "\n")
+    entry = ingest(folder).entry
+    assert entry
+    assert entry.loaded == 1
+    assert len(entry.notices) == 5000
+
+
+def test_a_month_of_another_shape_is_named(folder: ProjectFolder) -> None:
+    folder.market(sources=TRANSACTIONS_YAML.replace("raw/transactions.csv", "raw/part-*.csv"))
+    folder.write("raw/part-1.csv", HEADER + GOOD)
+    folder.write("raw/part-2.csv", HEADER.replace("paid", "amount") + GOOD.replace("o1", "o2"))
+    assert "part-2.csv: column 'paid' is missing" in str(ingest(folder).fault)
+
+
+FLAGS_YAML = """\
+  crm_flags:
+    location: raw/flags.csv
+    format: csv
+    licence: own-data
+    columns:
+      customer_id: customer
+      flag: flag
+      flag_value: value
+      flagged_at: {from: at, format: "%d.%m.%Y"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("word", "is_good"),
+    [
+        ("true", True),
+        ("false", True),
+        ("yes", False),
+        ("1", False),
+        ("oui", False),
+        ("TRUE", False),
+    ],
+)
+def test_only_true_and_false_are_booleans(folder: ProjectFolder, word: str, is_good: bool) -> None:
+    folder.market(sources=FLAGS_YAML)
+    folder.write("raw/flags.csv", f"customer,flag,value,at\nc,active,{word},01.02.2024\n")
+    entry = ingest(folder).entry
+    assert entry
+    assert (entry.loaded, entry.quarantined) == ((1, 0) if is_good else (0, 1))
+
+
+def test_day_and_month_are_read_as_declared(folder: ProjectFolder) -> None:
+    folder.market(sources=FLAGS_YAML)
+    rows = "c,active,true,01.02.2024\nd,active,true,13.02.2024\ne,active,true,02.13.2024\n"
+    folder.write("raw/flags.csv", "customer,flag,value,at\n" + rows)
+    entry = ingest(folder).entry
+    assert entry
+    assert (entry.loaded, entry.quarantined) == (2, 1)
+    table = DeltaTable(folder.root / "data/eu/de-test/crm_flags").to_pyarrow_table().to_pandas()
+    assert sorted(t.strftime("%m-%d") for t in table["flagged_at"]) == ["01-31", "02-12"]  # UTC
