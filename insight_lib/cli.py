@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from insight_lib.lake.ingest import TableIngest
     from insight_lib.parameters import Project
     from insight_lib.runner.drive import RunSummary
 
@@ -81,52 +82,70 @@ def ingest(
 
 def _ingest(project: Project, markets: list[str], *, force: bool, quiet: bool) -> list[str]:
     """Ingest markets one by one and return what failed; a fault in one never stops another."""
-    from insight_lib.lake.ingest import TableIngest, ingest_market
+    from insight_lib.lake.ingest import ingest_market
     from insight_lib.lake.store import LakeError
 
     failed = []
     for market_id in markets:
+        read: list[TableIngest] = []
 
-        def report(result: TableIngest, market_id: str = market_id) -> None:
+        def report(result: TableIngest, market: str = market_id, read: Any = read) -> None:
             if result.fault:
-                failed.append(market_id)
-                typer.secho(f"{market_id}.{result.table}: {result.fault}", err=True, fg="red")
+                failed.append(market)
+                typer.secho(f"{market}.{result.table}: {result.fault}", err=True, fg="red")
                 if result.entry:
                     typer.secho("  the last good snapshot stays in use", err=True)
-            elif result.entry and (result.was_read or not quiet):
-                entry = result.entry
-                state = "" if result.was_read else " (unchanged, not read)"
-                typer.echo(
-                    f"{market_id}.{result.table}: {entry.rows_in:,} rows in = {entry.loaded:,} "
-                    f"loaded + {entry.quarantined:,} in quarantine"
-                    + (f" + {entry.out_of_scope:,} out of scope" if entry.out_of_scope else "")
-                    + state
-                )
-                for reason, n in list(entry.reasons.items())[:5]:
-                    typer.echo(f"    {n:,} x {reason}")
+            elif result.entry:
+                read += [result] if result.was_read else []
+                if not quiet:
+                    state = "" if result.was_read else " (unchanged, not read)"
+                    typer.echo(f"{market}.{result.table}: {_accounts([result])}{state}")
+                    for reason, n in list(result.entry.reasons.items())[:5]:
+                        typer.echo(f"    {n:,} x {reason}")
 
-        market = project.markets[market_id]
         try:
-            if market.simulation:
-                from insight_lib.demo.refresh import refresh_simulation
-
-                refresh_simulation(
-                    project.lake_dir / "_simulated" / market_id,
-                    market_id,
-                    seed=market.simulation.seed,
-                    n_customers=market.simulation.customers,
-                )
+            _simulate(project, market_id)
             ingest_market(
                 project.lake_dir,
-                market,
+                project.markets[market_id],
                 project.root,
                 force=force,
                 report=report,
             )
-        except LakeError as error:
+        except (LakeError, KeyError, OSError) as error:
             failed.append(market_id)
-            typer.secho(str(error), err=True, fg="red")
+            typer.secho(f"{market_id}: {error}", err=True, fg="red")
+        if quiet and read:
+            typer.echo(f"{market_id}: {len(read)} tables, {_accounts(read)}")
     return failed
+
+
+def _accounts(results: list[TableIngest]) -> str:
+    """`3 rows in = 2 loaded + 1 in quarantine`, over several tables."""
+    entries = [result.entry for result in results if result.entry]
+    total = {
+        name: sum(getattr(entry, name) for entry in entries)
+        for name in ("rows_in", "loaded", "quarantined", "out_of_scope")
+    }
+    scope = f" + {total['out_of_scope']:,} out of scope" if total["out_of_scope"] else ""
+    return (
+        f"{total['rows_in']:,} rows in = {total['loaded']:,} loaded + "
+        f"{total['quarantined']:,} in quarantine{scope}"
+    )
+
+
+def _simulate(project: Project, market_id: str) -> None:
+    """Make a simulated market's files, unless they stand there already."""
+    simulation = project.markets[market_id].simulation
+    if simulation:
+        from insight_lib.demo.refresh import refresh_simulation
+
+        refresh_simulation(
+            project.lake_dir / "_simulated" / market_id,
+            market_id,
+            seed=simulation.seed,
+            n_customers=simulation.customers,
+        )
 
 
 @app.command()

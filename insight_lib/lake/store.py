@@ -54,6 +54,14 @@ class Manifest:
         return {name: entry.version for name, entry in self.tables.items()}
 
     @property
+    def states(self) -> dict[str, str]:
+        """What each table holds: its version, and the source it was made from.
+
+        A lake that was removed and made again starts at version 0 with other content.
+        """
+        return {n: f"{entry.version} {entry.source_digest}" for n, entry in self.tables.items()}
+
+    @property
     def rows(self) -> dict[str, int]:
         return {name: entry.loaded for name, entry in self.tables.items()}
 

@@ -168,7 +168,7 @@ def fingerprint(
     configuration: str,
     as_of: str,
     segment: str,
-    versions: Mapping[str, int],
+    versions: Mapping[str, str],
     upstream: Iterable[str],
 ) -> str:
     """Hash of everything that the result of one run depends on.
@@ -176,7 +176,7 @@ def fingerprint(
     Args:
         notebook: From `CodeIndex.notebook_digest`.
         configuration: From `Project.digest`.
-        versions: Pinned versions of the canonical tables.
+        versions: State of the canonical tables.
         upstream: Fingerprints of the runs that this one reads from.
     """
     return _digest(

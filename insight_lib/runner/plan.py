@@ -278,6 +278,7 @@ def _plan_market(
     }
     tables = manifest.versions if manifest else {}
     versions = {name: tables[name] for name in sorted(tables) if name not in derived}
+    states = manifest.states if manifest else {}
     nodes: dict[Cell, Node] = {}
     for name in stages:
         stage = project.stages[name]
@@ -305,7 +306,7 @@ def _plan_market(
                     configuration=configuration,
                     as_of=day,
                     segment=segment,
-                    versions=versions,
+                    versions={name: states[name] for name in versions},
                     upstream=[nodes[need].fingerprint for need in needs],
                 ),
                 versions=versions,

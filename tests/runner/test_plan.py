@@ -161,3 +161,13 @@ def test_one_market_alone_does_not_run_the_others(tmp_path: Path) -> None:
     plan = make_plan(project, Selection(markets=("aa",)))
     assert cells(plan) == ["aa first", "aa borrow"]
     assert plan.by_cell[cell("borrow", "aa")].after == ()
+
+
+def test_a_lake_made_again_from_other_data_is_not_the_same(tmp_path: Path) -> None:
+    project = make_project(tmp_path, stages=STAGES)
+    before = make_plan(project, Selection()).by_cell[cell("first")]
+    manifest = project.lake_dir / "eu" / "aa-one" / "_manifest.json"
+    manifest.write_text(manifest.read_text().replace('"source_digest": ""', '"source_digest": "x"'))
+    after = make_plan(project, Selection()).by_cell[cell("first")]
+    assert after.versions == before.versions
+    assert after.fingerprint != before.fingerprint
