@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _MEMORY = "1GB"
+_LONGEST_WAIT_SECONDS = 1800.0
 # The reader wants a text that stands for "missing"; ours is decided later, column by column.
 _NO_TEXT = "\x1fmissing\x1f"
 _BATCH_ROWS = 100_000
@@ -66,6 +67,7 @@ def ingest_market(
     root: Path,
     *,
     force: bool = False,
+    wait_seconds: float = _LONGEST_WAIT_SECONDS,
     report: Callable[[TableIngest], None] = lambda _: None,
 ) -> list[TableIngest]:
     """Bring a market's canonical tables up to date with its declared sources.
@@ -76,6 +78,7 @@ def ingest_market(
     Args:
         lake: The lake, `Project.lake_dir`.
         root: Folder that relative source locations start from.
+        wait_seconds: How long to wait for another process that writes this market.
         report: Called after each table.
 
     Raises:
@@ -83,7 +86,7 @@ def ingest_market(
     """
     folder = market_root(lake, market.region, market.id)
     results = []
-    with locked(folder):
+    with locked(folder, wait_seconds=wait_seconds):
         _sweep(folder)
         try:
             manifest = read_manifest(lake, market.region, market.id)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MANIFEST = "_manifest.json"
+_LOCK_POLL_SECONDS = 0.1
 
 
 class LakeError(Exception):
@@ -120,22 +122,28 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 @contextmanager
-def locked(root: Path) -> Iterator[None]:
+def locked(root: Path, *, wait_seconds: float) -> Iterator[None]:
     """Hold the market's write lock; it goes with the process, so a kill leaves none behind.
 
     Raises:
-        LakeError: Another process is writing this market.
+        LakeError: Another process is still writing this market after `wait_seconds`.
     """
     import fcntl
 
     root.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + wait_seconds
     with (root / "_lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LakeError(
-                f"{root.name}: another process is writing this market; wait for it to end"
-            ) from None
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise LakeError(
+                        f"{root.name}: another process has been writing this market for "
+                        f"{wait_seconds:.0f} s; wait for it to end, or stop it"
+                    ) from None
+                time.sleep(_LOCK_POLL_SECONDS)
         yield
 
 

@@ -278,9 +278,26 @@ def test_two_writers_of_one_market_do_not_meet(
     folder: ProjectFolder, write_lines: Callable
 ) -> None:
     write_lines(GOOD)
-    with locked(folder.root / "data/eu/de-test"), pytest.raises(LakeError, match="another process"):
-        ingest(folder)
+    project = folder.load()
+    arguments = (project.lake_dir, project.markets["de-test"], project.root)
+    with (
+        locked(folder.root / "data/eu/de-test", wait_seconds=0),
+        pytest.raises(LakeError, match="another process"),
+    ):
+        ingest_market(*arguments, wait_seconds=0.2)
     assert ingest(folder).entry
+
+
+def test_the_second_writer_waits_and_finds_nothing_to_do(
+    folder: ProjectFolder, write_lines: Callable
+) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    write_lines(GOOD)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: ingest(folder), range(4)))
+    assert sorted(result.was_read for result in results) == [False, False, False, True]
+    assert not any(result.fault for result in results)
 
 
 def test_a_torn_manifest_says_how_to_rebuild(folder: ProjectFolder, write_lines: Callable) -> None:
