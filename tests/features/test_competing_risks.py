@@ -170,7 +170,7 @@ def test_the_truth_is_covered_over_seeds() -> None:
     results = [small_accounts(seed) for seed in range(1, 151)]
     known = incidence(WORLD, 0, months=24)
     for k, cause in enumerate(CAUSES):
-        for month in (11, 24):
+        for month in (12, 24):
             rows = [
                 r.curve[(r.curve["month"] == month) & (r.curve["cause"] == cause)].iloc[0]
                 for r in results
@@ -191,15 +191,16 @@ def test_the_truth_is_covered_over_seeds() -> None:
 
 @pytest.mark.slow
 @pytest.mark.row("M3.5")
-def test_equal_causes_rarely_look_unequal() -> None:
+@pytest.mark.parametrize(("third", "at_most"), [(1 / 20_000, False), (1 / 1200, True)])
+def test_equal_causes_rarely_look_unequal(third: float, at_most: bool) -> None:
     alarms = []
-    for seed in range(200):
-        rates = {"a": 1 / 1200, "b": 1 / 1200, "c": 1 / 1200}
+    for seed in range(500):
+        rates = {"a": 1 / 1200, "b": 1 / 1200, "c": third}
         result = estimate_churn_causes(
             drawn(seed, rates), as_of=AS_OF, horizon_months=18, minimum_at_risk=20
         )
         alarms.append(result.lead.lower > 0)
-    assert_false_alarm_rate(alarms, 0.05)
+    assert_false_alarm_rate(alarms, 0.05, at_most=at_most)
 
 
 def test_the_leading_cause_is_named_and_found() -> None:
@@ -207,9 +208,9 @@ def test_the_leading_cause_is_named_and_found() -> None:
     result = estimate_churn_causes(frame, as_of=AS_OF, horizon_months=18, minimum_at_risk=20)
     staying, leading = describe_churn_causes(result, smallest_change_that_matters=0.05)
     assert leading.verdict is Verdict.MATTERS
-    assert str(leading.statement).startswith("Not renewing ends most contracts: ")
+    assert str(leading.statement).startswith("Not renewing ends most contracts, ")
     assert "failed payment" in str(staying.so_what)
-    unsure = describe_churn_causes(result, smallest_change_that_matters=0.6)[1]
+    unsure = describe_churn_causes(result, smallest_change_that_matters=0.9)[1]
     assert unsure.verdict is Verdict.DOES_NOT_MATTER
     for chart in (chart_churn_causes, chart_hazards):
         assert "Not renewing" in str(chart(result, market="here", source="contracts").title)
@@ -291,3 +292,14 @@ def test_payments_expose_a_wrong_reason() -> None:
         estimate_payment_evidence(
             ibis.memtable(table), payments, as_of=market.world.start - timedelta(days=1)
         )
+
+
+def test_columns_that_a_market_does_not_have_are_missing_values() -> None:
+    table = contracts(("k1", "2025-01-01", "2025-01-31", "payment")).drop(
+        "end_reason", "opportunity_id", "seats"
+    )
+    customers = ibis.memtable(pd.DataFrame({"customer_id": ["a"]}))
+    found = contract_spells(table, as_of=AS_OF, customers=customers, group="size_band")
+    assert found["cause"].tolist() == ["unknown"]
+    assert found["group"].tolist() == ["all"]
+    assert found["seats"].isna().all()

@@ -176,6 +176,27 @@ def test_counts_by_hand() -> None:
     }
 
 
+def test_without_the_cohort_all_are_one_band() -> None:
+    events = pd.DataFrame(
+        {
+            "event_id": ["e1"],
+            "customer_id": ["a"],
+            "occurred_at": [pd.Timestamp("2025-12-31")],
+            "touchpoint": ["app"],
+        }
+    )
+    customers = ibis.memtable(pd.DataFrame({"customer_id": ["a", "b"]}))
+    found = touchpoint_counts(
+        ibis.memtable(events), customers, as_of=AS_OF, window_days=2, cohort="age_band"
+    )
+    assert found["band"].tolist() == ["all", "all"]
+    nobody = touchpoint_counts(
+        ibis.memtable(events), customers, as_of=date(2024, 1, 1), window_days=2, cohort="age_band"
+    )
+    with pytest.raises(TooFew):
+        score(nobody)
+
+
 def test_the_simulated_shop_ranks_older_bands_as_more_silent() -> None:
     market = simulate_market(WORLDS["de-fashion"], seed=1, n_customers=4000)
     counts = touchpoint_counts(

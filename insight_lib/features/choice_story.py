@@ -1,0 +1,244 @@
+"""Which features to use, whom they leave out, and what was borrowed, in words."""
+
+from __future__ import annotations
+
+from insight_lib.features.exclusion import Exclusions, GroupExclusion
+from insight_lib.features.maturity import Approach, Maturity
+from insight_lib.features.pooling import Pooled
+from insight_lib.findings import (
+    Check,
+    Finding,
+    Measured,
+    Prose,
+    Table,
+    Verdict,
+    format_range,
+    format_value,
+)
+
+_USE = {
+    Approach.CUSTOMER_VALUE: "Rank and budget customers by expected value.",
+    Approach.BEHAVIOUR: "Describe customers by what they do on site and in the app; come back to "
+    "values when more have bought again.",
+    Approach.RFM: "Describe customers by recency, frequency and spend; forecast nobody yet.",
+    Approach.NONE: "Describe the market as a whole; collect more history first.",
+}
+
+
+def describe_maturity(result: Maturity) -> Finding:
+    """Which way to describe customers the data are ripe for, by which rule, and what is next."""
+    if result.missing:
+        lacking = result.missing[0]
+        after = Prose(
+            " {approach} would need {needed} ({name}); there are {measured}.",
+            approach=lacking.approach.value.capitalize(),
+            name=lacking.name,
+            needed=lacking.needed,
+            measured=lacking.measured,
+        )
+    else:
+        after = Prose("")
+    close = (
+        " A fact lies so near its threshold that the choice could tip." if result.is_close else ""
+    )
+    name = (
+        "nothing finer than totals" if result.approach is Approach.NONE else result.approach.value
+    )
+    return Finding(
+        id="features.maturity",
+        rows=("M3.1",),
+        statement=Prose(
+            "The data are ripe for {name}: {rule}.",
+            name=name,
+            rule=result.rule,
+        ),
+        verdict=Verdict.CANNOT_TELL if result.is_close else Verdict.MATTERS,
+        owner="insight-lead",
+        evidence=("transactions", "interactions"),
+        value=result.facts[0].measured,
+        so_what=Prose("{use}{close}{after}", use=_USE[result.approach], close=close, after=after),
+        weight=2.4,
+    )
+
+
+def table_maturity(result: Maturity) -> Table:
+    """Every fact against its threshold."""
+    return Table(
+        title="What the data hold, and what each description takes",
+        columns=("For", "Fact", "There is", "It takes", "Met"),
+        rows=tuple(
+            (
+                fact.approach.value,
+                fact.name,
+                format_value(fact.measured),
+                format_value(fact.needed),
+                "close" if fact.is_close else "yes" if fact.is_met else "no",
+            )
+            for fact in result.facts
+        ),
+        note="The first description whose facts are all met is used.",
+    )
+
+
+def describe_exclusions(result: Exclusions) -> Finding:
+    """Which customers the choice of variables leaves out, and is a group hit harder."""
+    n = max(e.n for e in result.overall.values())
+    as_of = next(iter(result.overall.values())).as_of
+    tests = Measured(value=result.n_tests, unit="count", n=n, as_of=as_of)
+    if not result.flagged:
+        rule, share = max(result.overall.items(), key=lambda item: (item[1].value, item[0]))
+        return Finding(
+            id="features.excluded_groups",
+            rows=("C3.6",),
+            statement=Prose(
+                "No group is left out clearly more often than the rest ({tests} comparisons)."
+                " The rule that leaves out most is “{rule}”: {share} of all customers.",
+                tests=tests,
+                rule=rule,
+                share=share,
+            ),
+            verdict=Verdict.PASS,
+            owner="insight-lead",
+            evidence=("customers", "transactions"),
+            value=share,
+            good="down",
+            so_what=Prose("Choose variables by what they explain."),
+            weight=1.3,
+        )
+    worst = result.flagged[0]
+    return Finding(
+        id="features.excluded_groups",
+        rows=("C3.6",),
+        statement=Prose(
+            "“{rule}” leaves out {rate} of {trait} {group}, against {rest} of the rest.",
+            rule=worst.rule,
+            rate=worst.rate,
+            trait=worst.trait.replace("_", " "),
+            group=_name(worst),
+            rest=worst.rest_rate,
+        ),
+        verdict=Verdict.REVIEW,
+        owner="insight-lead",
+        evidence=("customers", "transactions"),
+        value=worst.rate,
+        good="down",
+        so_what=Prose(
+            "{flagged} of {tests} comparisons stand out. Use a wider window or a second "
+            "description for such groups, or say on the page that they are not in it.",
+            flagged=Measured(value=len(result.flagged), unit="count", n=n, as_of=as_of),
+            tests=tests,
+        ),
+        weight=2.6,
+    )
+
+
+def _name(group: GroupExclusion) -> str:
+    return f"“{group.group}”"
+
+
+def table_exclusions(result: Exclusions, *, most: int = 12) -> Table:
+    """The comparisons, the flagged first."""
+    return Table(
+        title="Who is left out by which choice",
+        columns=(
+            "Choice",
+            "Trait",
+            "Group",
+            "Left out",
+            "Likely",
+            "Rest",
+            "Times the rest",
+            "Flag",
+        ),
+        rows=tuple(
+            (
+                g.rule,
+                g.trait.replace("_", " "),
+                g.group,
+                format_value(g.rate),
+                format_range(g.rate),
+                format_value(g.rest_rate),
+                format_value(g.ratio),
+                "left out more" if g.is_flagged else "",
+            )
+            for g in result.groups[: max(most, len(result.flagged))]
+        ),
+        note="Groups under the smallest size that may be shown are left out of this table.",
+    )
+
+
+def describe_pooled(result: Pooled, *, what: str) -> Finding:
+    """Was strength borrowed from mature markets, what did it bring, or why not.
+
+    Args:
+        what: The rate in words, e.g. `repeat rate by channel`.
+    """
+    gain = result.gain
+    markets = Measured(value=result.n_markets, unit="count", n=gain.n, as_of=gain.as_of)
+    if result.is_borrowed:
+        statement = Prose(
+            "The {what} here borrows from {markets} mature markets, as if there were {times} "
+            "times as many customers: {reason}.",
+            what=what,
+            markets=markets,
+            times=Measured(
+                value=round(result.precision_gain, 1), unit="ratio", n=gain.n, as_of=gain.as_of
+            ),
+            reason=result.reason,
+        )
+        advice = "Plan with the pooled figures; check again when the market has grown."
+    else:
+        statement = Prose(
+            "The {what} here stays with the market's own data: {reason}.",
+            what=what,
+            reason=result.reason,
+        )
+        advice = "Do not carry over what works in the mature markets without a test here."
+    verdict = (
+        Verdict.MATTERS
+        if gain.lower > 0 or gain.upper < 0
+        else Verdict.CANNOT_TELL
+        if gain.excludes(0) or result.is_borrowed
+        else Verdict.DOES_NOT_MATTER
+    )
+    return Finding(
+        id=f"features.borrowed_{''.join(c if c.isalnum() else '_' for c in what.lower())}",
+        rows=("M3.7",),
+        statement=statement,
+        verdict=verdict,
+        owner="insight-lead",
+        evidence=("transactions", "group_aggregates"),
+        value=gain,
+        good="up",
+        so_what=Prose("{advice}", advice=advice),
+        weight=1.8,
+    )
+
+
+def check_transfer(result: Pooled, *, what: str) -> Check:
+    """The test behind borrowing: errors on customers that the estimate had not seen."""
+    return Check(
+        id=f"features.transfer_{''.join(c if c.isalnum() else '_' for c in what.lower())}",
+        rows=("M3.7",),
+        statement=Prose(
+            "On customers not used, pooling lowers the squared error of the {what} by {local} "
+            "against own data alone (likely {local:range}), and by {mature} against the mature "
+            "pattern alone; a minus means that it raises it.",
+            what=what,
+            local=result.gain,
+            mature=result.gain_against_mature,
+        ),
+        verdict=Verdict.PASS if result.is_borrowed else Verdict.REVIEW,
+        owner="analyst",
+        evidence=("transactions", "group_aggregates"),
+        value=result.gain,
+        so_what=Prose(
+            "{advice}",
+            advice=(
+                "No action."
+                if result.is_borrowed
+                else "Nothing is borrowed; look for mature markets that are more alike."
+            ),
+        ),
+        weight=0.5,
+    )

@@ -1,0 +1,237 @@
+"""Customer value in words."""
+
+from __future__ import annotations
+
+from insight_lib.features.clv import CustomerValue, FitQuality, ModelChoice
+from insight_lib.features.clv_holdout import Holdout
+from insight_lib.features.gamma_gamma import SpendFit
+from insight_lib.findings import Check, Finding, Measured, Prose, Verdict
+
+_LINES = ("transactions",)
+_ROWS = ("CLV",)
+_REGULAR = 1.2  # Erlang shape from which gaps are too regular for the models
+_BURSTS = 0.8
+_MISPLACED = 0.05  # share of customers in the wrong group from which the fit is looked at
+
+
+def judge_bias(holdout: Holdout, largest_bias: float) -> Verdict:
+    """Pass if the forecast surely missed by less than allowed, fail if surely by more."""
+    bias = holdout.bias
+    if bias.lower > largest_bias or bias.upper < -largest_bias:
+        return Verdict.FAIL
+    if abs(bias.value) <= largest_bias:
+        return Verdict.PASS
+    return Verdict.REVIEW
+
+
+def describe_customer_value(
+    result: CustomerValue, holdout: Holdout | Finding, *, largest_bias: float
+) -> Finding:
+    """What today's customers will spend, and whether a test forecast backs it.
+
+    Args:
+        holdout: The test forecast, or the finding that says why there is none.
+        largest_bias: Largest relative miss of the test forecast that is still usable.
+    """
+    as_of = result.value.as_of
+    months = Measured(value=result.horizon_months, unit="months", n=1, as_of=as_of)
+    if isinstance(holdout, Finding):
+        verdict = Verdict.CANNOT_TELL
+        advice = Prose("No test forecast backs this yet; do not set budgets by it.")
+    else:
+        verdict = {
+            Verdict.PASS: Verdict.MATTERS,
+            Verdict.REVIEW: Verdict.CANNOT_TELL,
+            Verdict.FAIL: Verdict.CANNOT_TELL,
+        }[judge_bias(holdout, largest_bias)]
+        advice = (
+            Prose(
+                "The best fifth will bring {top} of it: cap what you spend to keep a customer by "
+                "the own expected value.",
+                top=result.top_share,
+            )
+            if verdict is Verdict.MATTERS
+            else Prose(
+                "Use it to rank customers, not to set budgets: the test forecast was {miss}.",
+                miss=_miss(holdout),
+            )
+        )
+    return Finding(
+        id="features.customer_value",
+        rows=_ROWS,
+        statement=Prose(
+            "Today's customers will spend {value} in the next {months} (likely {value:range}).",
+            value=result.value,
+            months=months,
+        ),
+        verdict=verdict,
+        owner="crm-lead",
+        evidence=_LINES,
+        value=result.value,
+        good="up",
+        so_what=advice,
+        weight=4.0,
+    )
+
+
+def describe_active(result: CustomerValue) -> Finding:
+    """How many customers are still customers, and what one is worth on average."""
+    return Finding(
+        id="features.active_customers",
+        rows=_ROWS,
+        statement=Prose(
+            "About {active:in_hundred} customers ever seen are still customers; one is worth "
+            "{mean} on average (likely {mean:range}).",
+            active=result.active,
+            mean=result.mean_value,
+        ),
+        verdict=Verdict.MATTERS,
+        owner="crm-lead",
+        evidence=_LINES,
+        value=result.mean_value,
+        good="up",
+        so_what=Prose("Write to those with a fair chance of still being customers first."),
+        weight=2.2,
+    )
+
+
+def _miss(holdout: Holdout) -> Prose:
+    return Prose(
+        "{size} too {side} (likely {low} to {high})",
+        size=_signless(holdout.bias.value, holdout),
+        side="high" if holdout.bias.value > 0 else "low",
+        low=_points_of(holdout.bias.lower, holdout),
+        high=_points_of(holdout.bias.upper, holdout),
+    )
+
+
+def _signless(value: float, holdout: Holdout) -> Measured:
+    return _points_of(abs(value), holdout)
+
+
+def _points_of(value: float, holdout: Holdout) -> Measured:
+    bias = holdout.bias
+    return Measured(value=round(value, 3), unit="share", n=bias.n, as_of=bias.as_of)
+
+
+def describe_holdout(result: Holdout, *, largest_bias: float) -> Check:
+    """Did a forecast made at the cut come true, and for whom does it not speak."""
+    verdict = judge_bias(result, largest_bias)
+    shape = result.regularity.shape if result.regularity else None
+    if shape is not None and shape.lower > _REGULAR:
+        rhythm = Prose(
+            " Purchases come more regularly than the model assumes ({shape} where chance gives "
+            "{one}), so single late customers are judged too mildly.",
+            shape=shape,
+            one=Measured(value=1, unit="ratio", n=shape.n, as_of=shape.as_of),
+        )
+    elif shape is not None and shape.upper < _BURSTS:
+        rhythm = Prose(" Purchases come in bursts, so a short silence is judged too mildly.")
+    else:
+        rhythm = Prose("")
+    advice = {
+        Verdict.PASS: "Plan with the forecast and its range.",
+        Verdict.REVIEW: "Plan with the range; repeat the test when more weeks have passed.",
+        Verdict.FAIL: "Do not plan with the total: season, growth or a changed offer is not in "
+        "the model. Ranking customers by it remains usable.",
+    }[verdict]
+    return Check(
+        id="features.value_holdout",
+        rows=_ROWS,
+        statement=Prose(
+            "A forecast made on {cut} was {miss}: {expected} purchases expected, {actual} came. "
+            "{new} customers came later and made {new_share} of all purchases; no forecast "
+            "speaks of them.{rhythm}",
+            cut=result.cut,
+            miss=_miss(result),
+            expected=_whole(result.expected),
+            actual=result.actual,
+            new=result.new_customers,
+            new_share=result.new_share,
+            rhythm=rhythm,
+        ),
+        verdict=verdict,
+        owner="analyst",
+        evidence=_LINES,
+        value=result.bias,
+        so_what=Prose(advice),
+        weight=1.4,
+    )
+
+
+def _whole(value: Measured) -> Measured:
+    return Measured(value=round(value.value), unit=value.unit, n=value.n, as_of=value.as_of)
+
+
+def describe_model_choice(result: ModelChoice, quality: FitQuality | Finding) -> Check:
+    """Which purchase model is in use, why, and how well it gives back what it was fitted on."""
+    best = result.best
+    why = (
+        "the data favour it"
+        if result.is_clear
+        else "the data do not tell it from the next, and it is the best known"
+        if len(result.fits) > 1
+        else "it was set"
+    )
+    if isinstance(quality, Finding):
+        fit, verdict = Prose("too few customers to test its fit"), Verdict.REVIEW
+    else:
+        fit = Prose(
+            "it puts {misplaced} of customers in the wrong group by number of purchases",
+            misplaced=quality.misplaced,
+        )
+        is_close = quality.misplaced.value <= _MISPLACED
+        verdict = Verdict.PASS if best.is_identified and is_close else Verdict.REVIEW
+    return Check(
+        id="features.value_model",
+        rows=_ROWS,
+        statement=Prose(
+            "Purchases are forecast with {model}, because {why}; {fit}.",
+            model=best.model.value,
+            why=why,
+            fit=fit,
+        ),
+        verdict=verdict,
+        owner="analyst",
+        evidence=_LINES,
+        so_what=Prose(
+            "{advice}",
+            advice=(
+                "No action."
+                if verdict is Verdict.PASS
+                else "The data do not pin the model down; trust the test forecast, not the model."
+                if not best.is_identified
+                else "Look at the chart of fit before using the values of single customers."
+            ),
+        ),
+        weight=0.9,
+    )
+
+
+def describe_spend_link(result: SpendFit, *, largest_correlation: float = 0.2) -> Check:
+    """The spend model takes spend per purchase as unrelated to how often one buys: is it."""
+    is_small = abs(result.correlation) <= largest_correlation
+    return Check(
+        id="features.value_spend",
+        rows=_ROWS,
+        statement=Prose(
+            "Customers who buy more often {word} per purchase.",
+            word=(
+                "spend about as much"
+                if is_small
+                else "spend more"
+                if result.correlation > 0
+                else "spend less"
+            ),
+        ),
+        verdict=Verdict.PASS if is_small and result.is_identified else Verdict.REVIEW,
+        owner="analyst",
+        evidence=_LINES,
+        so_what=Prose(
+            "{advice}",
+            advice="No action."
+            if is_small
+            else "The value of frequent customers is off in that direction; forecast them apart.",
+        ),
+        weight=0.6,
+    )

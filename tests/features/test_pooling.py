@@ -1,0 +1,177 @@
+"""Borrowed strength: by hand, clearly better when sparse, harmless when the markets differ."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import ibis
+import numpy as np
+import pandas as pd
+import pytest
+
+from insight_lib.features.choice_charts import chart_pooled
+from insight_lib.features.choice_story import check_transfer, describe_pooled
+from insight_lib.features.pooling import (
+    Pooled,
+    estimate_pooled,
+    group_aggregates,
+    mature_pattern,
+)
+from insight_lib.findings import TooFew, Verdict
+from tests.truth.helpers import (
+    assert_coverage,
+    assert_detection_rate,
+    assert_false_alarm_rate,
+    over_seeds,
+)
+
+AS_OF = date(2025, 12, 31)
+GROUPS = [f"g{i:02}" for i in range(12)]
+
+
+def test_aggregates_by_hand_hold_no_row_and_no_small_group() -> None:
+    rows = ibis.memtable(
+        pd.DataFrame({"channel": [*"aaabbc", None], "spend": [1.0, 2, 3, 5, 7, 9, 100]})
+    )
+    found = group_aggregates(rows, group="channel", value="spend", minimum_cell_size=2)
+    assert found.to_dict("list") == {
+        "group": ["a", "b"],
+        "mean": [2.0, 6.0],
+        "variance": [1.0, 2.0],
+        "n": [3, 2],
+    }
+
+
+def aggregate(means: list[float], n: int = 10_000) -> pd.DataFrame:
+    names = GROUPS[: len(means)]
+    return pd.DataFrame({"group": names, "mean": means, "variance": 1e-9, "n": n})
+
+
+def test_the_pattern_is_relative_so_currencies_do_not_matter() -> None:
+    euro, yen = aggregate([1.0, 2.0, 3.0]), aggregate([160.0, 320.0, 480.0])
+    pattern = mature_pattern([euro, yen])
+    assert pattern.mean.tolist() == pytest.approx([0.5, 1.0, 1.5])
+    assert pattern.spread == pytest.approx(0, abs=1e-9)
+    # Two markets that differ by twice 0.1 around 0.5 and 1.5: mean square 0.02 over two degrees.
+    apart = mature_pattern([aggregate([0.4, 1.0, 1.6]), aggregate([0.6, 1.0, 1.4])])
+    assert apart.spread == pytest.approx(0.02, rel=1e-3)
+    with pytest.raises(TooFew, match="two"):
+        mature_pattern([euro])
+
+
+def world(seed: int, *, spread: float, n: int, is_reversed: bool = False) -> tuple:
+    """Markets that share a pattern up to `spread`; the last is the sparse one."""
+    rng = np.random.default_rng(seed)
+    pattern = rng.uniform(0.5, 1.5, len(GROUPS))
+    own = 2 - pattern if is_reversed else pattern
+    truth = 40 * own * np.maximum(1 + spread * rng.normal(size=len(GROUPS)), 0.1)
+    aggregates = []
+    for level in (1.0, 130.0, 5.0):
+        means = level * pattern * np.maximum(1 + spread * rng.normal(size=len(GROUPS)), 0.1)
+        sizes = rng.integers(200, 900, len(GROUPS))
+        seen = [rng.gamma(1.5, m / 1.5, k) for m, k in zip(means, sizes, strict=True)]
+        aggregates.append(
+            pd.DataFrame(
+                {
+                    "group": GROUPS,
+                    "mean": [s.mean() for s in seen],
+                    "variance": [s.var(ddof=1) for s in seen],
+                    "n": sizes,
+                }
+            )
+        )
+    code = rng.integers(0, len(GROUPS), n)
+    rows = pd.DataFrame(
+        {"group": np.array(GROUPS)[code], "spend": rng.gamma(1.5, truth[code] / 1.5)}
+    )
+    return rows, aggregates, pd.Series(truth, index=GROUPS)
+
+
+def pooled(rows: pd.DataFrame, aggregates: list[pd.DataFrame]) -> Pooled:
+    return estimate_pooled(rows, aggregates, group="group", value="spend", unit="KES", as_of=AS_OF)
+
+
+def losses(seed: int, **of_world: object) -> tuple[float, float, bool]:
+    rows, aggregates, truth = world(seed, **of_world)  # type: ignore[arg-type]
+    frame = pooled(rows, aggregates).groups.set_index("group").loc[truth.index]
+    local = frame["local_mean"].fillna(rows["spend"].mean())
+    mean = frame["mean"].fillna(rows["spend"].mean())
+    is_same = bool((frame["mean"].dropna() == frame["local_mean"].dropna()).all())
+    return float(((local - truth) ** 2).mean()), float(((mean - truth) ** 2).mean()), is_same
+
+
+@pytest.mark.slow
+@pytest.mark.row("M3.7")
+def test_clearly_better_in_the_nascent_market() -> None:
+    found = np.array(over_seeds(lambda s: losses(s, spread=0.1, n=150)[:2], 100))
+    gain = found[:, 0] - found[:, 1]
+    assert gain.mean() > 4 * gain.std(ddof=1) / 10
+    assert found[:, 1].mean() < 0.6 * found[:, 0].mean()
+
+
+@pytest.mark.slow
+@pytest.mark.row("M3.7")
+@pytest.mark.parametrize(
+    ("spread", "n", "is_reversed"),
+    [(0.1, 150, True), (0.1, 1500, True), (0.8, 150, False), (0.1, 5000, False)],
+)
+def test_never_worse_than_local_beyond_noise(spread: float, n: int, is_reversed: bool) -> None:
+    found = np.array(
+        over_seeds(lambda s: losses(s, spread=spread, n=n, is_reversed=is_reversed)[:2], 60)
+    )
+    worse = found[:, 1] - found[:, 0]
+    assert worse.mean() <= 2.5 * worse.std(ddof=1) / np.sqrt(60)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("spread", "n"), [(0.1, 600), (0.0, 150), (0.1, 150)])
+def test_pooled_ranges_hold_the_truth(spread: float, n: int) -> None:
+    def bounds(seed: int) -> list[tuple[float, float, float]]:
+        rows, aggregates, truth = world(seed, spread=spread, n=n)
+        frame = pooled(rows, aggregates).groups.set_index("group").loc[truth.index]
+        return list(zip(frame["lower"], frame["upper"], truth, strict=True))
+
+    # Groups of one seed share their level, so one group of each seed is judged, in turn.
+    found = [rows[i % len(rows)] for i, rows in enumerate(over_seeds(bounds, 150))]
+    print(spread, n, np.mean([b[0] <= b[2] <= b[1] for b in found]))
+    assert_coverage([b[:2] for b in found], [b[2] for b in found], 0.95, may_be_wide=True)
+
+
+@pytest.mark.row("M3.7")
+def test_a_reversed_pattern_is_refused_with_the_reason() -> None:
+    rows, aggregates, _ = world(5, spread=0.05, n=1500, is_reversed=True)
+    result = pooled(rows, aggregates)
+    assert not result.is_borrowed
+    pd.testing.assert_series_equal(
+        result.groups["mean"], result.groups["local_mean"], check_names=False
+    )
+    assert "differ" in str(describe_pooled(result, what="spend by channel").statement)
+    assert check_transfer(result, what="spend by channel").verdict is Verdict.REVIEW
+
+
+@pytest.mark.slow
+@pytest.mark.row("M3.7")
+def test_markets_of_another_kind_are_refused_and_those_of_the_same_rarely() -> None:
+    def is_refused(seed: int, *, is_reversed: bool) -> bool:
+        rows, aggregates, _ = world(seed, spread=0.05, n=600, is_reversed=is_reversed)
+        return "differ" in pooled(rows, aggregates).reason
+
+    assert_detection_rate(over_seeds(lambda s: is_refused(s, is_reversed=True), 60), 0.9)
+    assert_false_alarm_rate(over_seeds(lambda s: is_refused(s, is_reversed=False), 60), 0.03)
+
+
+def test_ends_of_pooling_and_words() -> None:
+    rows, aggregates, _ = world(2, spread=0.05, n=150)
+    result = pooled(rows, aggregates)
+    assert result.is_borrowed
+    frame = result.groups.dropna()
+    low = frame[["local_mean", "mature_mean"]].min(axis=1)
+    high = frame[["local_mean", "mature_mean"]].max(axis=1)
+    assert ((low - 1e-9 <= frame["mean"]) & (frame["mean"] <= high + 1e-9)).all()
+    assert result.precision_gain > 1
+    finding = describe_pooled(result, what="spend by channel")
+    assert "borrows from 3 mature markets" in str(finding.statement)
+    assert check_transfer(result, what="spend by channel").verdict is Verdict.PASS
+    chart_pooled(result, what="spend by channel", market="test", source="test", minimum_cell_size=5)
+    with pytest.raises(TooFew):
+        pooled(rows.head(5), aggregates)
