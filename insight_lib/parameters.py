@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
 
@@ -43,6 +43,7 @@ class GeneralParameters(Model):
     minimum_cell_size: int = Field(ge=5, le=1000)
     interval_level: float = Field(gt=0.5, lt=1)
     minimum_customers: int = Field(ge=20)
+    seed: int = Field(ge=0)
     reporting_currency: str = Field(pattern=r"^[A-Z]{3}$")
     conversion: Literal["market", "purchasing_power"]
 
@@ -56,8 +57,47 @@ class FeatureParameters(Model):
     rfm_groups: int = Field(ge=2, le=10)
     smallest_swing_that_matters: float = Field(gt=0, lt=5)
     smallest_category_customers: int = Field(ge=10)
+    engagement_window_days: int = Field(ge=7, le=730)
+    engagement_cohort: str
+    engagement_weights: dict[str, dict[str, Annotated[float, Field(ge=0, le=100)]]]
+    exclusion_recency_days: tuple[int, ...]
+    exclusion_minimum_orders: tuple[int, ...]
+    exclusion_required_columns: tuple[str, ...]
+    exclusion_traits: tuple[str, ...]
+    smallest_exclusion_excess: float = Field(gt=0, lt=1)
     smallest_repeat_change_that_matters: float = Field(gt=0, lt=1)
     smallest_order_value_change_that_matters: float = Field(gt=0, lt=1)
+
+
+class ValueParameters(Model):
+    """Stage 03, customer value."""
+
+    value_history_days: int = Field(ge=30)
+    value_repeat_rate: float = Field(gt=0, lt=1)
+    value_repeaters: int = Field(ge=50)
+    behaviour_events: float = Field(gt=0)
+    behaviour_customers: int = Field(ge=20)
+    rfm_history_days: int = Field(ge=14)
+    rfm_customers: int = Field(ge=20)
+    holdout_days: int = Field(ge=28, le=1095)
+    horizon_months: int = Field(ge=1, le=120)
+    annual_discount_rate: float = Field(ge=0, lt=1)
+    largest_forecast_bias: float = Field(gt=0, lt=1)
+    account_group: str
+    churn_horizon_months: int = Field(ge=1, le=120)
+    minimum_contracts_at_risk: int = Field(ge=10)
+    smallest_churn_gap_that_matters: float = Field(gt=0, lt=1)
+    minimum_deals_per_stage: int = Field(ge=5)
+    sector: str | None
+    sector_columns: tuple[str, ...]
+    sector_purposes: tuple[str, ...]
+
+
+class TransferParameters(Model):
+    """Stage 03, borrowing strength."""
+
+    group: str
+    smallest_mature_customers: int = Field(ge=100)
 
 
 class Parameters(Model):
@@ -65,6 +105,8 @@ class Parameters(Model):
 
     general: GeneralParameters
     features: FeatureParameters
+    value: ValueParameters
+    transfer: TransferParameters
 
 
 class Stage(Model):
