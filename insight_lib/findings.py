@@ -120,6 +120,12 @@ def format_number(value: float, unit: str, decimals: int | None = None) -> str:
     """Write one number in its unit, as a reader expects it: `31.2%`, `$1,240`, `12 days`."""
     if not math.isfinite(value):
         return "unknown"
+    text = _written(value, unit, decimals)
+    # What rounds to nothing has no sign.
+    return text.removeprefix("−") if re.fullmatch(r"−\D*0(\.0+)?\D*", text) else text
+
+
+def _written(value: float, unit: str, decimals: int | None) -> str:
     if unit == "share":
         percent = value * 100
         is_whole = math.isclose(percent, round(percent), abs_tol=1e-9)

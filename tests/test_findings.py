@@ -72,6 +72,10 @@ def test_a_range_needs_an_interval() -> None:
         (51.4, "JPY", "¥51"),
         (8100, "KES", "KES 8,100"),
         (float("nan"), "share", "unknown"),
+        (-0.0002, "share", "0.0%"),
+        (-0.01, "points", "0.0 points"),
+        (-0.2, "EUR", "−€0.20"),
+        (-0.001, "EUR", "€0.00"),
     ],
 )
 def test_numbers_are_written_as_readers_expect(value: float, unit: str, text: str) -> None:

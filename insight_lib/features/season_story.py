@@ -44,7 +44,9 @@ def describe_year_rhythm(result: YearRhythm, *, smallest_swing_that_matters: flo
         verdict = Verdict.DOES_NOT_MATTER
     else:
         statement = Prose(
-            "A yearly season is likely, its size is not known well yet ({swing:range}).",
+            "A yearly season is likely, its size is not known well yet ({swing:range})."
+            if swing.lower > 0
+            else "Whether the year has a season we cannot tell yet ({swing:range}).",
             swing=swing,
         )
         verdict = Verdict.CANNOT_TELL
