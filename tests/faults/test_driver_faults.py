@@ -37,10 +37,6 @@ def last_state(root: Path) -> RunState:
         return ledger.history(CELL)[-1].state
 
 
-def temporary_folders() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("insight-*"))
-
-
 def is_in_cell(root: Path) -> bool:
     return any(root.glob("reports/.insight/runs/*/work/here"))
 
@@ -64,14 +60,17 @@ def test_the_driver_killed(tmp_path: Path, cold: bool, cell: str) -> None:
     """Nothing is left after 5 seconds; the next call knows, and does the work once."""
     project = make_project(tmp_path)
     project.write_notebook("first", cell)
-    before = temporary_folders()
-    driver = run_driver(tmp_path, GO.replace("COLD", str(cold)))
+    # Short, because the names of sockets are; its own, because other tests run beside.
+    temporary = Path(tempfile.mkdtemp(prefix="t-"))
+    driver = run_driver(tmp_path, GO.replace("COLD", str(cold)), temporary=temporary)
     assert wait_for(lambda: is_in_cell(tmp_path))
+    assert list(temporary.glob("insight-*"))
     assert len(processes_of(driver.pid)) >= 3  # zygote, kernel, grandchild
     driver.kill()
     driver.wait()
     assert wait_for(lambda: processes_of(driver.pid) == [], seconds=5)
-    assert temporary_folders() <= before
+    assert not list(temporary.glob("insight-*"))
+    temporary.rmdir()
     project.write_notebook("first", "x = 1")
     (row,) = run(project, cold_kernels=True).rows  # type: ignore[arg-type]
     assert row.state is RunState.PUBLISHED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -194,8 +195,12 @@ def wait_for(condition: Callable[[], object], *, seconds: float = 20.0) -> bool:
     return True
 
 
-def run_driver(root: Path, body: str) -> subprocess.Popen[str]:
-    """Run `body` in a process of its own that has `project` and everything of this module."""
+def run_driver(root: Path, body: str, *, temporary: Path | None = None) -> subprocess.Popen[str]:
+    """Run `body` in a process of its own that has `project` and everything of this module.
+
+    Args:
+        temporary: Its folder for temporary files; the machine's if not given.
+    """
     script = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -212,4 +217,5 @@ root = Path({str(root)!r})
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        env=os.environ | ({"TMPDIR": str(temporary)} if temporary else {}),
     )
