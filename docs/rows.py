@@ -51,9 +51,11 @@ def render() -> str:
         "| Row | Tests |",
         "|---|---|",
     ]
-    for row in ROWS:
-        if row in tests:
-            lines.append(f"| {row} | {'<br>'.join(f'`{name}`' for name in tests[row])} |")
+    lines += [
+        f"| {row} | {'<br>'.join(f'`{name}`' for name in tests[row])} |"
+        for row in ROWS
+        if row in tests
+    ]
     missing = ", ".join(row for row in ROWS if row not in tests)
     lines += ["", f"Not yet: {missing or 'none'}.", ""]
     return "\n".join(lines)
