@@ -137,6 +137,8 @@ def _written(value: float, unit: str, decimals: int | None) -> str:
     if re.fullmatch(r"[A-Z]{3}", unit):
         return _money(value, unit, decimals)
     places = decimals if decimals is not None else (0 if unit == "count" else _decimals(value))
+    if unit in ("ratio", "days", "weeks", "months") and decimals is None and abs(value) >= 2:
+        places = min(places, 1)
     text = f"{value:,.{places}f}".replace("-", "−")
     if unit in ("count", "ratio", "index", "score"):
         return text

@@ -177,23 +177,25 @@ def describe_pooled(result: Pooled, *, what: str) -> Finding:
     markets = Measured(value=result.n_markets, unit="count", n=gain.n, as_of=gain.as_of)
     if result.is_borrowed:
         statement = Prose(
-            "The {what} here borrows from {markets} mature markets, as if there were {times} "
-            "times as many customers: {reason}.",
+            "{markets} mature markets help to know the {what} here.",
             what=what,
             markets=markets,
+        )
+        advice = Prose(
+            "Plan with the pooled figures: it is as if there were {times} times as many "
+            "customers; it {reason}. Check again when the market has grown.",
             times=Measured(
                 value=round(result.precision_gain, 1), unit="ratio", n=gain.n, as_of=gain.as_of
             ),
-            reason=result.reason,
+            reason=result.reason.removeprefix("it "),
         )
-        advice = "Plan with the pooled figures; check again when the market has grown."
     else:
         statement = Prose(
             "The {what} here stays with the market's own data: {reason}.",
             what=what,
             reason=result.reason,
         )
-        advice = "Do not carry over what works in the mature markets without a test here."
+        advice = Prose("Do not carry over what works in the mature markets without a test here.")
     verdict = (
         Verdict.MATTERS
         if gain.lower > 0 or gain.upper < 0
@@ -210,7 +212,7 @@ def describe_pooled(result: Pooled, *, what: str) -> Finding:
         evidence=("transactions", "group_aggregates"),
         value=gain,
         good="up",
-        so_what=Prose("{advice}", advice=advice),
+        so_what=advice,
         weight=1.8,
     )
 

@@ -173,7 +173,7 @@ def test_ends_of_pooling_and_words() -> None:
     assert ((low - 1e-9 <= frame["mean"]) & (frame["mean"] <= high + 1e-9)).all()
     assert result.precision_gain > 1
     finding = describe_pooled(result, what="spend by channel")
-    assert "borrows from 3 mature markets" in str(finding.statement)
+    assert "3 mature markets help to know" in str(finding.statement)
     assert check_transfer(result, what="spend by channel").verdict is Verdict.PASS
     chart_pooled(result, what="spend by channel", market="test", source="test", minimum_cell_size=5)
     with pytest.raises(TooFew):
