@@ -20,7 +20,7 @@ lint: $(READY) ## format, lint, types, generated pages
 	$(BIN)/python -m docs.rows --check
 
 lab: $(READY) ## JupyterLab on the notebooks
-	$(BIN)/jupyter lab --notebook-dir=. notebooks
+	$(BIN)/jupyter lab --ServerApp.root_dir=$(CURDIR) --LabApp.default_url=/lab/tree/notebooks
 
 bench: $(READY) ## ratios from one run on this machine
 	$(BIN)/python -m benchmarks
