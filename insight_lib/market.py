@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -19,8 +19,9 @@ from zoneinfo import ZoneInfo
 from insight_lib.lake.store import (
     LakeError,
     empty_table,
-    latest_version,
+    latest_usual_version,
     market_root,
+    read_lineage,
     read_manifest,
     table_files,
     write_atomically,
@@ -29,7 +30,7 @@ from insight_lib.lake.store import (
 from insight_lib.market_model import MarketConfig
 from insight_lib.parameters import Parameters, Project, find_root, load_project
 from insight_lib.registers import Registers, Role
-from insight_lib.schema import TABLES, Tag, Type
+from insight_lib.schema import TABLES, TableSchema, Tag
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -59,6 +60,7 @@ class Request:
     role: str
     versions: Mapping[str, int]
     record: Path | None
+    has_overrides: bool = False
 
 
 @dataclass
@@ -74,6 +76,7 @@ class Market:
     publishes: tuple[str, ...]
     publishes_aggregates: tuple[str, ...]
     reads_aggregates: tuple[str, ...]
+    segment_tables: frozenset[str]
     consent_rule: str
     _used: dict[str, Any] = field(default_factory=lambda: {"tables": {}, "published": {}})
     _connection: Any = None
@@ -155,6 +158,17 @@ class Market:
         else:
             data = frame.to_pyarrow()
         stored = f"{name}@{self.segment}" if self.segment else name
+        persons = {
+            column.name
+            for schema in TABLES.values()
+            for column in schema.columns
+            if {Tag.IDENTIFIER, Tag.PERSONAL} <= column.tags
+        }
+        if "customer_id" not in data.column_names and persons & set(data.column_names):
+            raise Refused(
+                f"{name!r} names persons without customer_id, so consent could not follow it; "
+                "add customer_id or drop the column"
+            )
         lineage = {n: used["version"] for n, used in self._used["tables"].items()}
         version = write_table(
             self.root / stored,
@@ -163,6 +177,7 @@ class Market:
                 "stage": self.request.stage,
                 "as_of": self.as_of.isoformat(),
                 "inputs": json.dumps(lineage, sort_keys=True),
+                "is_usual": json.dumps(not self.request.has_overrides),
             },
         )
         self._used["published"][name] = {"version": version, "rows": data.num_rows}
@@ -236,22 +251,33 @@ class Market:
                 where = f"run the stage that publishes {name}"
             raise Unavailable(f"{self.id} has no table {name!r}; {where}")
         self._check_licence(name)
-        version = self.request.versions[name]
-        files, rows = table_files(self.root / name, version)
-        connection, view = self._connect(), f"{name}_{version}"
-        if files:
-            table = connection.read_parquet(files, table_name=view)
-        else:  # no rows, so no file
-            empty = empty_table(self.root / name, version)
-            table = connection.create_table(view, empty, temp=True)
+        table = self._raw(name)
         table = self._restrict(name, table, role)
         self._used["tables"][name] = {
-            "version": version,
-            "rows": rows,
+            "version": self.request.versions[name],
+            "rows": int(table.count().execute()),
             "columns": list(table.columns),
         }
         self._record()
         return table
+
+    def _folder(self, name: str) -> Path:
+        """Where a table stands; a segment's run reads what the same segment's run published."""
+        if self.segment and name in self.segment_tables:
+            return self.root / f"{name}@{self.segment}"
+        return self.root / name
+
+    def _raw(self, name: str) -> ir.Table:
+        """The pinned snapshot of a table, before any rule."""
+        version, folder = self.request.versions[name], self._folder(name)
+        files, _ = table_files(folder, version)
+        connection, view = self._connect(), f"{name}_{version}"
+        if files:
+            return connection.read_parquet(files, table_name=view)
+        # No rows, so no file.
+        return connection.create_table(
+            view, empty_table(folder, version), temp=True, overwrite=True
+        )
 
     def _role(self) -> Role:
         role = self.registers.roles.get(self.role_id)
@@ -270,7 +296,10 @@ class Market:
 
     def _check_licence(self, name: str) -> None:
         source = self.config.sources.get(name)
-        if source is None:  # a published table: its inputs were checked when it was made
+        if source is None:  # derived: the licences of what it was made from go with it
+            version = self.request.versions[name]
+            for made_from in read_lineage(self._folder(name), version)["inputs"]:
+                self._check_licence(made_from)
             return
         licence = self.registers.licences[source.licence]
         where = f"parameters/registers/licences.yaml, {source.licence}"
@@ -290,15 +319,9 @@ class Market:
             )
 
     def _restrict(self, name: str, table: ir.Table, role: Role) -> ir.Table:
-        import ibis
-
         schema = TABLES.get(name)
-        if schema and schema.time and schema.time in table.columns:
-            if schema.column(schema.time).type is Type.INSTANT:
-                end = ibis.literal(self._end_of_as_of(), type="timestamp('UTC')")
-                table = table.filter(table[schema.time] < end)
-            else:
-                table = table.filter(table[schema.time] <= ibis.date(self.as_of.isoformat()))
+        if schema:
+            table = self._as_known(schema, table)
         customer = schema.customer if schema else "customer_id"
         if customer and customer in table.columns:
             if name != "consents":
@@ -309,12 +332,34 @@ class Market:
                 table = table.semi_join(members, customer)
         hidden = set(self.config.removed_columns.get(name, ()))
         hidden |= set(role.hidden_columns.get(name, ()))
-        if schema:
-            tags = {Tag(tag) for tag in role.hidden_tags}
-            hidden |= {column.name for column in schema.columns if column.tags & tags}
+        # A derived table carries columns of its inputs; a tag follows the column's name.
+        tags = {Tag(tag) for tag in role.hidden_tags}
+        tagged = (schema,) if schema else TABLES.values()
+        hidden |= {c.name for known in tagged for c in known.columns if c.tags & tags}
         if dropped := hidden & set(table.columns):
             table = table.drop(*dropped)
         return table
+
+    def _as_known(self, schema: TableSchema, table: ir.Table) -> ir.Table:
+        """The rows, and of them the values, that were known at the end of `as_of`.
+
+        Consents are not cut: what a person decides counts from then on, for every day.
+        """
+        import ibis
+
+        if schema.name == "consents":
+            return table
+        later = {
+            column.name: ibis.ifelse(
+                self._has_come(table[column.known_from]), table[column.name], None
+            )
+            for column in schema.columns
+            if column.known_from in table.columns and column.name in table.columns
+        }
+        if schema.time and schema.time in table.columns:
+            moment = table[schema.time]
+            table = table.filter(self._has_come(moment) | moment.isnull())
+        return table.mutate(**later) if later else table
 
     def _with_consent(self, table: ir.Table, customer: str) -> ir.Table:
         if not self.has("consents"):
@@ -326,22 +371,34 @@ class Market:
             return table  # opt-out, and nobody has opted out
         consents = self.table("consents")
         consents = consents.filter(consents.purpose == self.purpose)
-        latest = consents.group_by("customer_id").agg(
-            decision=consents.decision.argmax(consents.decided_at),
-            decided_at=consents.decided_at.max(),
-        )
-        # Two decisions at one instant: the refusal counts.
-        refused_then = consents.filter(consents.decision == "refused").join(
-            latest, ["customer_id", "decided_at"]
-        )
+        then = consents.filter(self._has_come(consents.decided_at))
+        # Whoever has refused since then is out too; whoever agreed since then is not yet in.
+        refused = _last_said(then, "refused").union(_last_said(consents, "refused"))
+        # A row without a customer is about nobody, so nobody has to agree.
+        nobody = table[customer].isnull()
+        is_out = table[customer].isin(refused.customer_id)
         if self.consent_rule == "opt_in":
-            allowed = latest.filter(latest.decision == "granted").anti_join(
-                refused_then, "customer_id"
-            )
-            return table.semi_join(allowed, table[customer] == allowed.customer_id)
-        refused = latest.filter(latest.decision == "refused").select("customer_id")
-        refused = refused.union(refused_then.select("customer_id"), distinct=True)
-        return table.anti_join(refused, table[customer] == refused.customer_id)
+            agreed = _last_said(then, "granted")
+            return table.filter(nobody | (table[customer].isin(agreed.customer_id) & ~is_out))
+        return table.filter(nobody | ~is_out)
+
+    def coverage(self, name: str) -> tuple[int, int]:
+        """How many customers of a table this run may read, and how many there are.
+
+        Only the two counts leave the door.
+        """
+        schema = TABLES[name]
+        everyone = self._as_known(schema, self._raw(name))[str(schema.customer)].nunique()
+        allowed = self.table(name)[str(schema.customer)].nunique()
+        return int(allowed.execute()), int(everyone.execute())
+
+    def _has_come(self, moment: ir.Value) -> ir.BooleanValue:
+        """Whether a day or an instant is not after `as_of` on the market's clock."""
+        import ibis
+
+        if moment.type().is_timestamp():
+            return moment < ibis.literal(self._end_of_as_of(), type="timestamp('UTC')")
+        return moment <= ibis.date(self.as_of.isoformat())
 
     def _end_of_as_of(self) -> datetime:
         """The first instant after `as_of` on the market's clock, in UTC."""
@@ -370,6 +427,15 @@ class Market:
         if self.request.record:
             content = {**self._used, "parameters": self.parameters.model_dump(mode="json")}
             write_atomically(self.request.record, json.dumps(content, indent=1, sort_keys=True))
+
+
+def _last_said(consents: ir.Table, decision: str) -> ir.Table:
+    """Customers whose last decision was this; a refusal at the same instant outweighs a grant."""
+    latest = consents.group_by("customer_id").agg(decided_at=consents.decided_at.max())
+    last = consents.join(latest, ["customer_id", "decided_at"])
+    by_customer = last.group_by("customer_id").agg(has_refused=(last.decision == "refused").any())
+    wanted = by_customer.has_refused if decision == "refused" else ~by_customer.has_refused
+    return by_customer.filter(wanted).select("customer_id")
 
 
 def open_market(
@@ -402,17 +468,21 @@ def open_market(
     config = project.market(market)
     if stage not in project.stages:
         raise LookupError(f"no stage {stage!r}; lifecycle.yaml has {', '.join(project.stages)}")
-    request = _run_request(market, stage) or _interactive_request(project, config, stage, role)
-    if as_of is not None:
-        asked = date.fromisoformat(as_of) if isinstance(as_of, str) else as_of
-        if asked > request.as_of:
-            raise LakeError(
-                f"market {market!r}: as_of {asked} is after the last complete day in the data "
-                f"({request.as_of}); choose an earlier day or ingest newer data"
-            )
-        request = _replace(request, as_of=asked)
-    if segment != request.segment:
-        request = _replace(request, segment=segment)
+    asked = date.fromisoformat(as_of) if isinstance(as_of, str) else as_of
+    request = _run_request(market, stage)
+    if request is None:
+        request = _interactive_request(project, config, stage, role, segment, asked)
+    if asked is not None and asked > request.as_of:
+        raise LakeError(
+            f"market {market!r}: as_of {asked} is after the last complete day in the data "
+            f"({request.as_of}); choose an earlier day or ingest newer data"
+        )
+    request = replace(
+        request,
+        as_of=asked or request.as_of,
+        segment=segment,
+        has_overrides=bool(overrides),
+    )
     declared = project.stages[stage]
     opened = Market(
         config=config,
@@ -424,16 +494,17 @@ def open_market(
         publishes=declared.publishes + declared.may_publish,
         publishes_aggregates=declared.publishes_aggregates,
         reads_aggregates=declared.reads_aggregates,
+        segment_tables=frozenset(
+            name
+            for other in project.stages.values()
+            if other.per_segment
+            for name in (*other.publishes, *other.may_publish)
+            if name != "segments"  # says who is in a segment, so it is of the whole market
+        ),
         consent_rule=project.jurisdictions[config.jurisdiction].consent[declared.purpose],
     )
     opened._record()
     return opened
-
-
-def _replace(request: Request, **changes: Any) -> Request:
-    from dataclasses import replace
-
-    return replace(request, **changes)
 
 
 def _root_from_environment() -> Path:
@@ -462,24 +533,32 @@ def _run_request(market: str, stage: str) -> Request | None:
     )
 
 
-def _derived_tables(project: Project) -> list[str]:
-    return [name for s in project.stages.values() for name in (*s.publishes, *s.may_publish)]
-
-
-def _interactive_request(project: Project, config: MarketConfig, stage: str, role: str) -> Request:
+def _interactive_request(
+    project: Project,
+    config: MarketConfig,
+    stage: str,
+    role: str,
+    segment: str | None,
+    as_of: date | None,
+) -> Request:
     manifest = read_manifest(project.lake_dir, config.region, config.id)
     if manifest is None or manifest.as_of is None:
         raise LakeError(f"{config.id} has no data yet; run `insight ingest --market {config.id}`")
     versions = manifest.versions
     root = market_root(project.lake_dir, config.region, config.id)
-    for published in _derived_tables(project):
-        if (version := latest_version(root / published)) is not None:
-            versions[published] = version
+    day = as_of or manifest.as_of
+    for other in project.stages.values():
+        for name in (*other.publishes, *other.may_publish):
+            own = segment and other.per_segment and name != "segments"
+            suffix = f"@{segment}" if own else ""
+            version = latest_usual_version(root / f"{name}{suffix}", as_of=day)
+            if version is not None:
+                versions[name] = version
     return Request(
         market=config.id,
         stage=stage,
         as_of=manifest.as_of,
-        segment=None,
+        segment=segment,
         role=role,
         versions=MappingProxyType(versions),
         record=None,

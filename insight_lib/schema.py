@@ -42,6 +42,8 @@ class Column:
         minimum: Smallest value allowed, for numbers.
         allowed: Values allowed, for text.
         unit: `share`, `days`, `count`, `currency` (see the table's currency column), …
+        known_from: Column with the day or instant from which the value is known; before it,
+            a reader of an earlier day sees nothing.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Column:
     minimum: float | None = None
     maximum: float | None = None
     allowed: tuple[str, ...] = ()
+    known_from: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +136,7 @@ _TABLES = (
         name="customers",
         meaning="one row per customer (person, household or account)",
         key=("customer_id",),
+        time="first_seen_date",
         customer="customer_id",
         columns=(
             _customer(),
@@ -224,6 +228,7 @@ _TABLES = (
         name="assignments",
         meaning="who was put into which arm of a campaign, by lot or by choice",
         key=("campaign_id", "customer_id"),
+        time="assigned_at",
         customer="customer_id",
         columns=(
             _text("campaign_id", "campaign", required=True, tags=_ID),
@@ -280,12 +285,17 @@ _TABLES = (
     TableSchema(
         name="consents",
         meaning="what a person allowed or refused, per purpose, as a history",
-        key=("customer_id", "purpose", "decided_at"),
+        key=("customer_id", "purpose", "decided_at", "decision"),
         time="decided_at",
         customer="customer_id",
         columns=(
             _customer(),
-            _text("purpose", "analytics, modelling, activation, …", required=True),
+            _text(
+                "purpose",
+                "what the data may be used for",
+                required=True,
+                allowed=("analytics", "modelling", "activation", "fairness"),
+            ),
             _text("decision", "granted or refused", required=True, allowed=("granted", "refused")),
             _instant("decided_at", "instant of the decision, UTC", required=True),
             _text("wording_version", "version of the consent text shown"),
@@ -346,11 +356,12 @@ _TABLES = (
             _text("opportunity_id", "opportunity that it came from", tags=_ID),
             _date("start_date", "first day, local", required=True),
             _date("term_end_date", "last day of the agreed term, local", required=True),
-            _date("end_date", "day it ended, local"),
+            _date("end_date", "day it ended, local", known_from="end_date"),
             _text(
                 "end_reason",
                 "why it ended",
                 allowed=("voluntary", "non_renewal", "payment"),
+                known_from="end_date",
             ),
             _money("monthly_amount", "recurring charge per month", required=True, minimum=0),
             _currency(),
@@ -370,11 +381,16 @@ _TABLES = (
             _text("pipeline_stage", "stage of the pipeline", required=True),
             _count("stage_number", "order of the stage, from 1", required=True, minimum=1),
             _date("entered_date", "day it entered the stage, local", required=True),
-            _date("left_date", "day it left the stage, local; missing while open"),
+            _date(
+                "left_date",
+                "day it left the stage, local; missing while open",
+                known_from="left_date",
+            ),
             _text(
                 "outcome",
                 "how it left the stage; missing while open",
                 allowed=("advanced", "lost", "won"),
+                known_from="left_date",
             ),
             _money("annual_amount", "expected contract value per year", minimum=0),
             _text("currency", "ISO 4217 code of the money columns"),
@@ -391,10 +407,16 @@ _TABLES = (
             _text("contract_id", "contract", required=True, tags=_ID),
             _customer(),
             _date("due_date", "day it was due, local", required=True),
-            _date("paid_date", "day it was paid, local"),
+            _date("paid_date", "day it was paid, local", known_from="paid_date"),
             _money("amount", "amount due", required=True, minimum=0),
             _currency(),
-            _text("status", "what became of it", required=True, allowed=("paid", "late", "failed")),
+            _text(
+                "status",
+                "what became of it",
+                required=True,
+                allowed=("paid", "late", "failed"),
+                known_from="paid_date",
+            ),
         ),
     ),
     TableSchema(

@@ -102,7 +102,7 @@ decisions = st.lists(
         st.integers(0, 300),
     ),
     max_size=25,
-    unique_by=lambda d: (d[0], d[1], d[3]),
+    unique=True,
 )
 
 
@@ -122,12 +122,124 @@ def test_no_row_without_the_needed_consent(
     )
     orders = HEADER + "".join(f"o{c},1,{c},2024-01-01 08:00,p,1,1\n" for c in "abcde")
     prepare(folder, orders, rows, law)
-    state = dict.fromkeys("abcde", "silent")
-    for customer, purpose, decision, n in sorted(history, key=lambda d: d[3]):
-        if purpose == "analytics" and n <= as_of_day:
-            state[customer] = decision
-    wanted = [c for c, s in state.items() if s == "granted" or (s == "silent" and law == "ccpa")]
+    then, now = dict.fromkeys("abcde", "silent"), dict.fromkeys("abcde", "silent")
+    for customer, purpose, decision, n in sorted(history, key=lambda d: (d[3], d[2])):
+        if purpose == "analytics":
+            now[customer] = decision
+            if n <= as_of_day:
+                then[customer] = decision
+    good = {"granted", "silent"} if law == "ccpa" else {"granted"}
+    # As things stood that day, and as nobody has refused since.
+    wanted = [c for c in "abcde" if then[c] in good and now[c] != "refused"]
     assert customers(open_test(folder, as_of=day)) == wanted
+
+
+def test_rows_about_nobody_need_no_consent_and_are_counted_apart(folder: ProjectFolder) -> None:
+    prepare(folder, lines("yes", "no", ""), "yes,analytics,granted,2024-01-01 00:00\n", "gdpr")
+    market = open_test(folder)
+    ids = market.table("transactions").customer_id.to_pandas()
+    assert sorted(ids.fillna("nobody")) == ["nobody", "yes"]
+    assert market.coverage("transactions") == (1, 2)
+
+
+CONTRACTS_YAML = """\
+  contracts:
+    location: raw/contracts.csv
+    format: csv
+    licence: own-data
+    columns:
+      contract_id: id
+      customer_id: customer
+      start_date: start
+      term_end_date: term
+      end_date: end
+      end_reason: reason
+      monthly_amount: monthly
+      currency: {constant: EUR}
+"""
+
+
+def test_an_earlier_day_does_not_know_how_it_ended(folder: ProjectFolder) -> None:
+    folder.market(sources=TRANSACTIONS_YAML + CONTRACTS_YAML)
+    folder.write("raw/transactions.csv", lines("a"))
+    folder.write(
+        "raw/contracts.csv",
+        "id,customer,start,term,end,reason,monthly\n"
+        "k1,a,2024-01-01,2024-12-31,2024-06-30,voluntary,10\n"
+        "k2,b,2024-08-01,2025-07-31,,,10\n",
+    )
+    project = folder.load()
+    ingest_market(project.lake_dir, project.markets["de-test"], project.root)
+    for day, n, end, reason in [
+        ("2024-06-29", 1, None, None),
+        ("2024-06-30", 1, "2024-06-30", "voluntary"),
+        ("2024-12-31", 2, "2024-06-30", "voluntary"),
+    ]:
+        rows = open_test(folder, as_of=day).table("contracts").to_pyarrow().to_pylist()
+        assert len(rows) == n
+        first = next(row for row in rows if row["contract_id"] == "k1")
+        assert (str(first["end_date"]) if first["end_date"] else None) == end
+        assert first["end_reason"] == reason
+
+
+def test_a_run_for_an_earlier_day_does_not_become_what_others_read(folder: ProjectFolder) -> None:
+    prepare(folder, lines("a", "b"))
+    for value, options in [
+        (1, {}),
+        (2, {"as_of": "2024-03-01"}),
+        (3, {"overrides": {"features.rfm_groups": 4}}),
+    ]:
+        frame = pd.DataFrame({"customer_id": ["a"], "x": [value]})
+        open_test(folder, **options).publish("customer_features", frame)  # type: ignore[arg-type]
+    assert open_test(folder).table("customer_features").to_pandas()["x"].tolist() == [1]
+    early = open_test(folder, as_of="2024-03-01").table("customer_features")
+    assert early.to_pandas()["x"].tolist() == [2]
+
+
+def test_a_licence_goes_with_what_is_made_from_it(folder: ProjectFolder) -> None:
+    prepare(folder, lines("a"))
+    market = open_test(folder)
+    market.table("transactions")
+    market.publish("customer_features", pd.DataFrame({"customer_id": ["a"], "x": [1]}))
+    licences = folder.root / "parameters/registers/licences.yaml"
+    licences.write_text(licences.read_text().replace("[analytics, modelling,", "[modelling,"))
+    with pytest.raises(Refused, match="our own data"):
+        open_test(folder).table("customer_features")
+
+
+def test_what_is_published_keeps_its_tags_and_its_customers(folder: ProjectFolder) -> None:
+    prepare(folder, lines("a", "b"))
+    market = open_test(folder)
+    frame = pd.DataFrame({"customer_id": ["a"], "attribute_value": ["x"], "n": [1]})
+    market.publish("customer_features", frame)
+    assert "attribute_value" not in open_test(folder).table("customer_features").columns
+    with pytest.raises(Refused, match="without customer_id"):
+        market.publish("customer_features", pd.DataFrame({"email": ["a@example.org"]}))
+
+
+def test_a_segment_reads_what_the_same_segment_published(folder: ProjectFolder) -> None:
+    import pyarrow as pa
+
+    from insight_lib.lake.store import write_table
+
+    prepare(folder, lines("a", "b"))
+    table = pa.table({"customer_id": ["a", "b"], "segment": ["gold", "plain"]})
+    write_table(folder.root / "data/eu/de-test/segments", table, {})
+    lifecycle = folder.root / "parameters/lifecycle.yaml"
+    text = lifecycle.read_text()
+    lifecycle.write_text(
+        text + "  - {id: groups, number: 4, title: Groups, question: Who are they?, "
+        "notebook: notebooks/04_groups.ipynb, purpose: analytics, publishes: [segments]}\n"
+        if "publishes: [segments]" not in text and "may_publish: [segments]" not in text
+        else text
+    )
+    for segment, value in [(None, 1), ("gold", 2)]:
+        frame = pd.DataFrame({"customer_id": ["a", "b"], "x": value})
+        open_test(folder, segment=segment).publish("customer_features", frame)
+    whole = open_test(folder).table("customer_features").to_pandas()
+    gold = open_test(folder, segment="gold").table("customer_features").to_pandas()
+    assert whole["x"].tolist() == [1, 1]
+    assert (gold["customer_id"].tolist(), gold["x"].tolist()) == (["a"], [2])
 
 
 def test_licence_refuses_the_use_and_names_the_clause(folder: ProjectFolder) -> None:

@@ -191,8 +191,35 @@ def empty_table(path: Path, version: int) -> pa.Table:
     return pa.schema(DeltaTable(path, version=version).schema().to_arrow()).empty_table()
 
 
-def latest_version(path: Path) -> int | None:
-    """The newest version of a Delta table, or None if there is no table."""
+def read_lineage(path: Path, version: int) -> dict[str, Any]:
+    """What a derived table says of itself: `as_of`, `inputs` (table to version), `is_usual`."""
+    for commit in _commits(path):
+        if commit["version"] == version:
+            return {
+                "as_of": commit.get("as_of"),
+                "inputs": json.loads(commit.get("inputs", "{}")),
+                "is_usual": json.loads(commit.get("is_usual", "true")),
+            }
+    raise LakeError(f"{path.name} version {version}: no such version; run the stage again")
+
+
+def latest_usual_version(path: Path, *, as_of: date) -> int | None:
+    """The version made with the usual parameters for the latest day up to `as_of`, if any.
+
+    A run for an earlier day, or with parameters of its own, does not become what others read.
+    """
+    usual = [
+        (commit.get("as_of", as_of.isoformat()), int(commit["version"]))
+        for commit in _commits(path)
+        if json.loads(commit.get("is_usual", "true"))
+    ]
+    return max((c for c in usual if c[0] <= as_of.isoformat()), default=(None, None))[1]
+
+
+def _commits(path: Path) -> list[dict[str, Any]]:
+    """Commits of a Delta table, newest first; none if there is no table."""
     from deltalake import DeltaTable
 
-    return int(DeltaTable(path).version()) if DeltaTable.is_deltatable(str(path)) else None
+    if not DeltaTable.is_deltatable(str(path)):
+        return []
+    return sorted(DeltaTable(path).history(), key=lambda commit: -commit["version"])
