@@ -36,7 +36,7 @@ def _project(root: Path | None) -> Project:
     from insight_lib.parameters import ParameterFaults, find_root, load_project
 
     try:
-        return load_project(root or find_root())
+        return load_project((root or find_root()).resolve())
     except (ParameterFaults, FileNotFoundError) as error:
         typer.secho(str(error), err=True, fg="red")
         raise typer.Exit(_EXIT_FAULTS) from None
@@ -51,7 +51,7 @@ def _chosen(project: Project, markets: list[str] | None) -> list[str]:
         except ParameterFaults as error:
             typer.secho(str(error), err=True, fg="red")
             raise typer.Exit(_EXIT_FAULTS) from None
-    return markets or list(project.markets)
+    return list(dict.fromkeys(markets or project.markets))
 
 
 @app.command()
@@ -112,9 +112,10 @@ def _ingest(project: Project, markets: list[str], *, force: bool, quiet: bool) -
                 force=force,
                 report=report,
             )
-        except (LakeError, KeyError, OSError) as error:
+        except Exception as error:  # whatever it is, the other markets go on
             failed.append(market_id)
-            typer.secho(f"{market_id}: {error}", err=True, fg="red")
+            name = "" if isinstance(error, LakeError) else f"{type(error).__name__}: "
+            typer.secho(f"{market_id}: {name}{error}", err=True, fg="red")
         if quiet and read:
             typer.echo(f"{market_id}: {len(read)} tables, {_accounts(read)}")
     return failed
@@ -171,6 +172,8 @@ def run(
     Exit code: 0 all published; 1 a run or an ingest failed; 2 faults in parameters;
     3 a gate stopped something; 4 a limit stopped a run; 130 cancelled.
     """
+    import sqlite3
+
     from insight_lib.parameters import ParameterFaults
     from insight_lib.runner.drive import run as drive
     from insight_lib.runner.plan import Selection
@@ -184,7 +187,7 @@ def run(
     try:
         for market_id in markets:
             project.resolve(market_id, overrides)
-        day = date.fromisoformat(as_of) if as_of else None
+        day = _day(as_of)
         selection = Selection(
             markets=tuple(markets),
             stages=tuple(stage or ()),
@@ -208,8 +211,19 @@ def run(
     except (LookupError, ValueError) as error:
         typer.secho(str(error), err=True, fg="red")
         raise typer.Exit(_EXIT_FAULTS) from None
+    except (OSError, sqlite3.Error) as error:
+        typer.secho(f"cannot write below {project.reports_dir}: {error}", err=True, fg="red")
+        raise typer.Exit(1) from None
     _print_summary(summary)
     raise typer.Exit(summary.exit_code or (1 if failed or project.faults else 0))
+
+
+def _day(text: str | None) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError as error:
+        typer.secho(f"--as-of {text!r}: {error}; write YYYY-MM-DD", err=True, fg="red")
+        raise typer.Exit(_EXIT_FAULTS) from None
 
 
 def _overrides(pairs: list[str]) -> dict[str, Any]:
@@ -285,8 +299,7 @@ def open_report(
 
     from insight_lib.runner.status import NoReport, report_path
 
-    project = _project(root)
-    day = date.fromisoformat(as_of) if as_of else None
+    project, day = _project(root), _day(as_of)
     try:
         path = report_path(project, market or "", stage=stage, segment=segment, as_of=day)
     except NoReport as error:

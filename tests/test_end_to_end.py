@@ -106,7 +106,8 @@ def test_a_wrong_option_is_named(shop: Path) -> None:
         (["run", "--set", "features.rfm_group=4"], "did you mean features.rfm_groups?"),
         (["run", "--set", "nonsense"], "section.name=value"),
         (["run", "--stage", "featurs"], "features"),
-        (["run", "--as-of", "2024-02-30"], "day"),
+        (["run", "--as-of", "2024-02-30"], "write YYYY-MM-DD"),
+        (["open", "ke-fashion", "features", "--as-of", "soon"], "write YYYY-MM-DD"),
     ]:
         done = insight(shop, *arguments)
         assert done.returncode == 2, arguments

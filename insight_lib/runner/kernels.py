@@ -33,6 +33,7 @@ from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import Unicode
 
+import insight_lib
 from insight_lib.runner import processes, zygote
 
 if TYPE_CHECKING:
@@ -387,6 +388,8 @@ class KernelHost:
         return kept | {
             processes.MARKER: processes.marker(),
             "PYTHONSAFEPATH": "1",
+            # The same code as the driver's, whatever else is installed.
+            "PYTHONPATH": str(Path(insight_lib.__file__).parents[1]),
             "PYTHONHASHSEED": "0",
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         }

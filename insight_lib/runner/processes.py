@@ -11,7 +11,6 @@ import ctypes
 import os
 import signal
 import sys
-import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -185,13 +184,3 @@ def kill_abandoned() -> int:
                 os.kill(pid, signal.SIGKILL)
                 killed += 1
     return killed
-
-
-def wait_until_gone(pids: Collection[int], *, seconds: float) -> bool:
-    """Wait until none of `pids` runs; False if time is up first."""
-    deadline = time.monotonic() + seconds
-    while any(identify(pid) for pid in pids):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -216,6 +217,17 @@ def write_site(
     return index
 
 
+def _public_error(error: str | None) -> str | None:
+    """An error as the landing page may show it: an exception's own words may hold data."""
+    if error is None:
+        return None
+    kind = re.match(r"([A-Za-z_.]+(?:Error|Exception|Interrupt|Exit|Warning|TooFew))\b", error)
+    place = re.search(r"\(cell \d+\)$", error)
+    if kind is None:
+        return error
+    return f"{kind[1]} {place[0] if place else ''}".strip() + "; see `insight status`"
+
+
 def _site_cell(project: Project, row: StatusRow) -> SiteCell:
     from insight_lib.report.site import SiteCell
 
@@ -236,6 +248,6 @@ def _site_cell(project: Project, row: StatusRow) -> SiteCell:
         state=row.state,
         href=href,
         findings=findings,
-        error=row.error,
+        error=_public_error(row.error),
         seconds=(row.record or {}).get("seconds"),
     )

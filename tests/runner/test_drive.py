@@ -291,3 +291,13 @@ def test_printed_output_has_a_limit_and_says_so(tmp_path: Path) -> None:
     assert (text.count("x" * 100) > 0, text.count("yyyy") > 0) == (True, True)
     assert len(text) < 12000
     assert text.count("output limit of this run reached") == 1
+
+
+def test_an_exceptions_own_words_stay_off_the_landing_page() -> None:
+    from insight_lib.runner.status import _public_error
+
+    shown = _public_error("ValueError: customer C0000098 has mail anna@example.org (cell 3)")
+    assert shown == "ValueError (cell 3); see `insight status`"
+    ours = "the notebook did not publish customer_features; lifecycle.yaml says so"
+    assert _public_error(ours) == ours
+    assert _public_error(None) is None
