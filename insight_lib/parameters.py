@@ -100,11 +100,34 @@ class TransferParameters(Model):
     smallest_mature_customers: int = Field(ge=100)
 
 
+class SegmentParameters(Model):
+    """Stage 04."""
+
+    history_days: int = Field(ge=56, le=3660)
+    minimum_order_days: int = Field(ge=1, le=50)
+    most_segments: int = Field(ge=2, le=20)
+    largest_chance_share: float = Field(gt=0, le=0.2)
+    smallest_jaccard: float = Field(ge=0.5, le=1)
+    smallest_agreement: float = Field(ge=0, le=1)
+    smallest_segment_customers: int = Field(ge=10)
+    chance_data_sets: int = Field(ge=19, le=999)
+    resamples: int = Field(ge=10, le=1000)
+    refresh_days: int = Field(ge=28, le=365)
+    tolerated_moved_share: float = Field(gt=0, lt=1)
+    smallest_effect_that_matters: float = Field(gt=0, lt=1)
+    test_power: float = Field(ge=0.5, lt=1)
+    activation_cost_revenue_share: float = Field(ge=0, lt=1)
+    captured_share: float = Field(gt=0, le=1)
+    channel_capacity: int = Field(ge=1, le=50)
+    smallest_kept_share: float = Field(gt=0, le=1)
+
+
 class Parameters(Model):
     """Every parameter of a market's runs, by stage."""
 
     general: GeneralParameters
     features: FeatureParameters
+    segments: SegmentParameters
     value: ValueParameters
     transfer: TransferParameters
 

@@ -76,6 +76,21 @@ class Override(Model):
     until: date
 
 
+class SegmentName(Model):
+    """A segment's name that a person confirmed, and the profile by which it is found again.
+
+    `profile` holds means of the scaled inputs; no customer is in it.
+    """
+
+    market: str
+    segment: str = Field(pattern=r"^s[0-9]+$")
+    name: Sentence
+    confirmed_by: Id
+    confirmed_on: date
+    profile: dict[str, float] = Field(min_length=1)
+    quote: Sentence | None = None
+
+
 class Registers(Model):
     """All registers of a project."""
 
@@ -83,6 +98,7 @@ class Registers(Model):
     roles: dict[Id, Role] = {}
     licences: dict[Id, Licence] = {}
     overrides: tuple[Override, ...] = ()
+    segment_names: tuple[SegmentName, ...] = ()
 
     def overridden(self, market: str, *, as_of: date) -> dict[str, str]:
         """Gate id to reason, for the overrides of `market` that are in force on `as_of`."""

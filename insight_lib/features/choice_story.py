@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from insight_lib.features.exclusion import Exclusions, GroupExclusion
 from insight_lib.features.maturity import Approach, Maturity
 from insight_lib.features.pooling import Pooled
@@ -243,4 +245,32 @@ def check_transfer(result: Pooled, *, what: str) -> Check:
             ),
         ),
         weight=0.5,
+    )
+
+
+def describe_consent(n_allowed: int, n_customers: int, *, as_of: date) -> Finding:
+    """Of how many customers the figures speak, where some have not agreed to be in them."""
+    n = Measured(value=n_customers, unit="count", n=n_customers, as_of=as_of)
+    missing = Measured(
+        value=1 - n_allowed / max(n_customers, 1), unit="share", n=n_customers, as_of=as_of
+    )
+    return Finding(
+        id="features.consent_coverage",
+        rows=("C2.1",),
+        statement=Prose(
+            "These figures speak of {allowed} of {n} customers: those who may be counted.",
+            allowed=Measured(value=n_allowed, unit="count", n=n_customers, as_of=as_of),
+            n=n,
+        ),
+        verdict=Verdict.REVIEW,
+        owner="insight-lead",
+        evidence=("transactions", "consents"),
+        value=missing,
+        good="down",
+        so_what=Prose(
+            "Sums are theirs alone and not the market's: {missing} have not agreed or have "
+            "refused. Shares and rates hold as far as they buy like the others.",
+            missing=missing,
+        ),
+        weight=2.9,
     )

@@ -1,0 +1,1 @@
+"""Stage 04: groups of customers that are real, stable, worth having and can be acted on."""

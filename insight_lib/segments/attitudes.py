@@ -1,0 +1,237 @@
+"""Behavioural, attitudinal and hybrid groups side by side, and which one serves which use.
+
+Acquisition looks for people who have not bought yet, so its groups must be told from traits
+that are known beforehand. Retention acts on customers, so its groups must tell what they will
+do. Both are measured on customers that the group was not learned from. Survey answers count
+with their design weights (Horvitz and Thompson, 1952).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from sklearn.metrics import silhouette_samples
+from sklearn.model_selection import KFold
+
+from insight_lib.findings import Estimate, TooFew
+
+Floats = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+USES = ("acquisition", "retention")
+_FEWEST = 100
+_RESAMPLES = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Criteria:
+    """One solution under both uses.
+
+    Attributes:
+        targetable: Share of what customers have in common with their group, beyond chance,
+            that traits known beforehand tell: accuracy over the commonest group, 0-1.
+        predictive: Share of the variance of what customers do next that the group tells.
+    """
+
+    solution: str
+    k: int
+    silhouette: float
+    targetable: Estimate
+    predictive: Estimate
+
+    def score(self, use: str) -> Estimate:
+        """The criterion of a use."""
+        return self.targetable if use == "acquisition" else self.predictive
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideBySide:
+    """The criteria table, the winner per use, and the uses that nobody serves.
+
+    Attributes:
+        winner: Solution per use, the one with the least data among those that are not clearly
+            worse than the best; missing where none is better than nothing.
+        is_clear: Whether the winner beats every other beyond chance.
+    """
+
+    criteria: tuple[Criteria, ...]
+    winner: Mapping[str, str]
+    is_clear: Mapping[str, bool]
+    unserved: tuple[str, ...]
+    n_respondents: int
+
+
+def survey_answers(surveys: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series[float]]:
+    """Latest complete answers per customer, and their design weights.
+
+    Returns:
+        Customers (index) by questions, and one weight per customer.
+    """
+    given = surveys.dropna(subset=["customer_id", "answer"]).sort_values("asked_at")
+    latest = given.groupby(["customer_id", "question"]).tail(1)
+    answers = latest.pivot(index="customer_id", columns="question", values="answer").dropna()
+    weights = latest.groupby("customer_id")["design_weight"].last().reindex(answers.index)
+    return answers.astype(float), weights.fillna(1.0).astype(float)
+
+
+def compare_solutions(
+    behaviour: pd.DataFrame,
+    answers: pd.DataFrame | None,
+    *,
+    traits: pd.DataFrame,
+    next_orders: pd.Series[float],
+    weights: pd.Series[float] | None,
+    as_of: date,
+    seed: int = 0,
+    level: float = 0.95,
+) -> SideBySide:
+    """Build the three solutions on the same customers and weigh them for both uses.
+
+    Args:
+        behaviour: Customers (index) by scaled columns of an earlier period.
+        answers: Customers (index) by questions; missing if there is no survey.
+        traits: Customers (index) by columns known before the first order, categorical.
+        next_orders: What the customers did after that period.
+        weights: Design weight per customer of `answers`.
+
+    Raises:
+        TooFew: Too few customers with everything that the comparison needs.
+    """
+    customers = behaviour.index.intersection(next_orders.index).sort_values()
+    if answers is not None:
+        customers = customers.intersection(answers.index).sort_values()
+    if len(customers) < _FEWEST:
+        raise TooFew(
+            f"{len(customers)} customers with behaviour and answers, and it takes {_FEWEST}"
+        )
+    weight = (
+        np.ones(len(customers))
+        if answers is None or weights is None
+        else weights.reindex(customers).to_numpy(dtype=float)
+    )
+    weight = weight / weight.mean()
+    spaces = {"behavioural": _scaled(behaviour.reindex(customers), weight)}
+    if answers is not None:
+        spaces["attitudinal"] = _scaled(answers.reindex(customers), weight)
+        spaces["hybrid"] = np.hstack(list(spaces.values()))
+    known = pd.get_dummies(traits.reindex(customers).astype("object").fillna("not stated"))
+    outcome = np.log1p(next_orders.reindex(customers).to_numpy(dtype=float))
+    rng = np.random.default_rng(seed)
+    parts = {
+        name: _weigh(space, known.to_numpy(dtype=float), outcome, weight, seed=seed)
+        for name, space in spaces.items()
+    }
+    draws = [
+        np.bincount(rng.integers(0, len(customers), len(customers)), minlength=len(customers))
+        for _ in range(_RESAMPLES)
+    ]
+    criteria, resampled = [], {}
+    for name, (k, silhouette, hit, base, explained, total) in parts.items():
+        scores = {
+            "acquisition": lambda w, h=hit, b=base: _gain(w, h, b),
+            "retention": lambda w, e=explained, t=total: float((w * e).sum() / (w * t).sum()),
+        }
+        estimates = {}
+        for use, score in scores.items():
+            around = np.array([score(weight * d) for d in draws])
+            resampled[name, use] = around
+            value = score(weight)
+            low, high = np.quantile(around, [(1 - level) / 2, (1 + level) / 2])
+            estimates[use] = Estimate(
+                value=value,
+                lower=min(float(low), value),
+                upper=max(float(high), value),
+                unit="share",
+                n=len(customers),
+                as_of=as_of,
+                level=level,
+                method="cross-validated, resampled customers (Efron, 1979)",
+            )
+        criteria.append(
+            Criteria(
+                solution=name,
+                k=k,
+                silhouette=silhouette,
+                targetable=estimates["acquisition"],
+                predictive=estimates["retention"],
+            )
+        )
+    winner, is_clear = {}, {}
+    for use in USES:
+        useful = [c for c in criteria if c.score(use).lower > 0]
+        if not useful:
+            continue
+        top = max(useful, key=lambda c: (c.score(use).value, c.solution))
+
+        def beats(one: Criteria, other: Criteria, use: str = use) -> bool:
+            gap = resampled[one.solution, use] - resampled[other.solution, use]
+            return float(np.quantile(gap, (1 - level) / 2)) > 0
+
+        # The first that the best does not clearly beat: behaviour costs least, both cost most.
+        best = next(c for c in useful if c is top or not beats(top, c))
+        winner[use] = best.solution
+        is_clear[use] = all(beats(best, c) for c in criteria if c is not best)
+    unserved = [use for use in USES if use not in winner]
+    if answers is None and "acquisition" not in unserved:
+        unserved.insert(0, "acquisition")
+    return SideBySide(
+        criteria=tuple(criteria),
+        winner={u: w for u, w in winner.items() if u not in unserved},
+        is_clear=is_clear,
+        unserved=tuple(unserved),
+        n_respondents=len(customers),
+    )
+
+
+def _scaled(frame: pd.DataFrame, weight: Floats) -> Floats:
+    """Centred; all columns together have a variance of one, so no space outweighs another."""
+    x = frame.to_numpy(dtype=float)
+    x = x - np.average(x, axis=0, weights=weight)
+    total = float(np.average(np.square(x).sum(axis=1), weights=weight))
+    scaled: Floats = x / np.sqrt(total) if total > 0 else x
+    return scaled
+
+
+def _weigh(
+    space: Floats, known: Floats, outcome: Floats, weight: Floats, *, seed: int
+) -> tuple[int, float, Floats, Floats, Floats, Floats]:
+    best = (-2.0, 2, np.zeros(len(space), dtype=np.int64))
+    for k in range(2, 6):
+        labels = KMeans(k, n_init=10, random_state=seed).fit_predict(space, sample_weight=weight)
+        score = float(np.average(silhouette_samples(space, labels), weights=weight))
+        if score > best[0] + 1e-9:
+            best = (score, k, labels.astype(np.int64))
+    silhouette, k, labels = best
+    hit, base = np.zeros(len(space)), np.zeros(len(space))
+    explained, total = np.zeros(len(space)), np.zeros(len(space))
+    for train, test in KFold(5, shuffle=True, random_state=seed).split(space):
+        share = np.bincount(labels[train], weight[train], minlength=k)
+        # Naive Bayes on the indicators: no tuning, and fine for a dozen traits.
+        prior = np.log(np.maximum(share, 1e-9))
+        rates = np.array(
+            [
+                (weight[train] * (labels[train] == g)) @ known[train] + known[train].mean(axis=0)
+                for g in range(k)
+            ]
+        )
+        rates = rates / (share[:, None] + 1.0)
+        guess = (known[test] @ np.log(np.maximum(rates, 1e-9)).T + prior).argmax(axis=1)
+        hit[test] = guess == labels[test]
+        base[test] = labels[test] == share.argmax()
+        means = np.bincount(labels[train], weight[train] * outcome[train], minlength=k) / share
+        overall = float(np.average(outcome[train], weights=weight[train]))
+        total[test] = np.square(outcome[test] - overall)
+        explained[test] = total[test] - np.square(outcome[test] - means[labels[test]])
+    return k, silhouette, hit, base, explained, total
+
+
+def _gain(weight: Floats, hit: Floats, base: Floats) -> float:
+    """Accuracy beyond always guessing the commonest group, as a share of what is left."""
+    accuracy, chance = (float(np.average(v, weights=weight)) for v in (hit, base))
+    return (accuracy - chance) / max(1 - chance, 1e-9)

@@ -1,0 +1,264 @@
+"""What makes a segment itself: lifts, a typical customer, and a name that a person confirms.
+
+The typical customer is put together from medians, each taken on its own, so it is nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from numpy.typing import NDArray
+from scipy import stats
+
+from insight_lib.findings import Estimate, TooFew
+
+Floats = NDArray[np.float64]
+
+_CLEAR_LIFT = 1.15
+_IN_WORDS = {"price_tier": "the {} price level", "channel": "orders by {}"}
+NEARLY_ALONE = 20.0  # a lift beyond this is said in words, not as a number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lift:
+    """How many times as much as other customers, with its interval.
+
+    Attributes:
+        kind: What the feature is a part of, e.g. `department`.
+    """
+
+    segment: str
+    kind: str
+    feature: str
+    ratio: Estimate
+
+    @property
+    def is_clear(self) -> bool:
+        return self.ratio.lower > _CLEAR_LIFT
+
+    @property
+    def words(self) -> str:
+        """The feature as it stands in a sentence."""
+        return _IN_WORDS.get(self.kind, "{}").format(self.feature.lower())
+
+
+def estimate_lifts(
+    counts: Mapping[str, pd.DataFrame],
+    segment: pd.Series[str],
+    *,
+    as_of: date,
+    minimum_cell_size: int,
+    level: float = 0.95,
+) -> list[Lift]:
+    """Share of each feature in a segment against all other customers.
+
+    Ratio of two independent ratios on the log scale, each with customers as the units
+    (delta method); the intervals hold for all features of a kind together (Bonferroni).
+
+    Args:
+        counts: Kind to customers (index) by features, e.g. pieces per department.
+        segment: Segment of each customer (index).
+        minimum_cell_size: Features that fewer customers of the segment have are left out.
+
+    Returns:
+        By segment, largest lift first.
+
+    Raises:
+        TooFew: There is one segment only, so nothing to compare with.
+    """
+    names = sorted(segment.unique())
+    if len(names) < 2:
+        raise TooFew("one segment only, so there is nothing to compare it with")
+    found: list[Lift] = []
+    for kind, frame in counts.items():
+        table = frame.reindex(segment.index).fillna(0.0)
+        x, total = table.to_numpy(dtype=float), table.sum(axis=1).to_numpy(dtype=float)
+        z = float(stats.norm.ppf(1 - (1 - level) / (2 * max(table.shape[1] * len(names), 1))))
+        for name in names:
+            inside = (segment == name).to_numpy()
+            for j, feature in enumerate(table.columns):
+                n = int((x[inside, j] > 0).sum())
+                if n < minimum_cell_size:
+                    continue
+                (a, va), (b, vb) = (
+                    _log_ratio(x[inside, j], total[inside]),
+                    _log_ratio(x[~inside, j], total[~inside]),
+                )
+                half = z * float(np.sqrt(va + vb))
+                found.append(
+                    Lift(
+                        segment=name,
+                        kind=kind,
+                        feature=str(feature),
+                        ratio=Estimate(
+                            value=float(np.exp(a - b)),
+                            lower=float(np.exp(a - b - half)),
+                            upper=float(np.exp(a - b + half)),
+                            unit="ratio",
+                            n=n,
+                            as_of=as_of,
+                            level=level,
+                            method="ratio of shares, delta method over customers, Bonferroni",
+                        ),
+                    )
+                )
+    return sorted(found, key=lambda f: (f.segment, -f.ratio.lower, f.kind, f.feature))
+
+
+def _log_ratio(x: Floats, y: Floats) -> tuple[float, float]:
+    """Log of the ratio of totals and its variance; nothing at all counts as one piece."""
+    if not x.any():
+        return -float(np.log(y.sum() + 1)), 1.0
+    ratio = float(x.sum() / y.sum())
+    residual = (x - ratio * y) / y.sum() / ratio
+    n = len(x)
+    return float(np.log(ratio)), float(np.square(residual).sum() * n / max(n - 1, 1))
+
+
+def suggest_names(lifts: Sequence[Lift], segments: Sequence[str]) -> dict[str, str]:
+    """A name per segment from its two clearest lifts, of different kinds; unique."""
+    names: dict[str, str] = {}
+    for segment in segments:
+        clear = [f for f in lifts if f.segment == segment and f.is_clear]
+        parts: list[Lift] = []
+        for lift in clear:
+            if lift.kind not in {p.kind for p in parts}:
+                parts.append(lift)
+        words = [_readable(p.feature) for p in parts[:2]]
+        name = " · ".join([words[0].capitalize(), *words[1:]]) if words else "Close to the average"
+        used = set(names.values())
+        if name in used:
+            more = [_readable(f.feature) for f in clear if _readable(f.feature) not in words]
+            name = next((f"{name} · {w}" for w in more if f"{name} · {w}" not in used), "")
+        names[segment] = name or f"{' · '.join(words) or 'Close to the average'} ({segment})"
+    return names
+
+
+def _readable(feature: str) -> str:
+    return feature.lower()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TypicalCustomer:
+    """Medians of a segment, each on its own; nobody has to have them all."""
+
+    segment: str
+    n_customers: int
+    medians: Mapping[str, float]
+    commonest: Mapping[str, str]
+
+
+def describe_typical(
+    features: pd.DataFrame,
+    segment: pd.Series[str],
+    *,
+    numbers: Sequence[str],
+    traits: Sequence[str] = (),
+    minimum_cell_size: int,
+) -> list[TypicalCustomer]:
+    """The typical customer of each segment that is large enough to be described.
+
+    Args:
+        features: Customers (index) with the columns named.
+        traits: Categorical columns; the commonest level, if enough customers have it.
+    """
+    found = []
+    for name in sorted(segment.unique()):
+        members = features.reindex(segment.index[segment == name])
+        if len(members) < minimum_cell_size:
+            continue
+        medians = {
+            column: float(members[column].astype(float).median())
+            for column in numbers
+            if members[column].notna().sum() >= minimum_cell_size
+        }
+        commonest = {}
+        for trait in traits:
+            counts = members[trait].dropna().astype(str).value_counts()
+            if len(counts) and counts.max() >= minimum_cell_size:
+                commonest[trait] = min(counts.index[counts == counts.max()])
+        found.append(
+            TypicalCustomer(
+                segment=name, n_customers=len(members), medians=medians, commonest=commonest
+            )
+        )
+    return found
+
+
+def register_line(
+    *,
+    market: str,
+    segment: str,
+    name: str,
+    means: Mapping[str, float],
+    confirmed_by: str,
+    confirmed_on: date,
+    quote: str | None = None,
+) -> str:
+    """The entry of `parameters/registers/segment_names.yaml` for a confirmed name.
+
+    Raises:
+        ValueError: The name is empty.
+    """
+    if not name.strip():
+        raise ValueError(f"{market} {segment}: write a name before you confirm it")
+    entry: dict[str, Any] = {
+        "market": market,
+        "segment": segment,
+        "name": name.strip(),
+        "confirmed_by": confirmed_by,
+        "confirmed_on": confirmed_on,
+        "profile": {column: float(value) for column, value in sorted(means.items())},
+    }
+    if quote:
+        entry["quote"] = quote
+    return yaml.safe_dump([entry], sort_keys=False, allow_unicode=True, width=100)
+
+
+def name_form(
+    suggestions: Mapping[str, str],
+    means: pd.DataFrame,
+    *,
+    market: str,
+    as_of: date,
+    confirmed_by: str = "crm-lead",
+    store: Callable[[str], None] | None = None,
+) -> Any:
+    """A form that confirms names; each button shows the register's line, and stores it.
+
+    Args:
+        suggestions: Suggested name per segment.
+        means: Profiles, as from `identity.profile_means`.
+        store: Takes the line, e.g. appends it to the register; without it, copy the line.
+    """
+    import ipywidgets as widgets  # type: ignore[import-untyped]
+
+    rows = []
+    for segment, suggestion in suggestions.items():
+        text = widgets.Text(value=suggestion, description=segment)
+        button = widgets.Button(description="Confirm")
+        line = widgets.Textarea(layout=widgets.Layout(width="100%", height="8em"))
+
+        def confirm(_: Any, segment: str = segment, text: Any = text, line: Any = line) -> None:
+            line.value = register_line(
+                market=market,
+                segment=segment,
+                name=text.value,
+                means=dict(
+                    zip(means.columns, means.loc[segment].to_numpy(dtype=float), strict=True)
+                ),
+                confirmed_by=confirmed_by,
+                confirmed_on=as_of,
+            )
+            if store is not None:
+                store(line.value)
+
+        button.on_click(confirm)
+        rows.append(widgets.VBox([widgets.HBox([text, button]), line]))
+    return widgets.VBox(rows)

@@ -1,0 +1,141 @@
+"""How small an effect a segment can show, and which segments are too small to stand alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from insight_lib.findings import Measured, TooFew
+
+
+def minimum_detectable_effect(
+    n: int,
+    *,
+    standard_deviation: float,
+    treated_share: float = 0.5,
+    level: float = 0.95,
+    power: float = 0.8,
+) -> float:
+    """Smallest difference of two means that a test of `n` customers shows (Cohen, 1988).
+
+    `(z(1 - alpha / 2) + z(power)) * sd * sqrt(1 / n_treated + 1 / n_control)`.
+
+    Raises:
+        TooFew: One of the two arms would be empty.
+    """
+    treated = n * treated_share
+    control = n - treated
+    if treated < 1 or control < 1:
+        raise TooFew(f"{n} customers cannot fill two arms")
+    z = stats.norm.ppf(0.5 + level / 2) + stats.norm.ppf(power)
+    return float(z * standard_deviation * math.sqrt(1 / treated + 1 / control))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentPower:
+    """What one segment can show: its customers and the smallest effect on the response rate."""
+
+    segment: str
+    n_customers: int
+    detectable: Measured
+    is_enough: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merge:
+    """A segment that cannot stand alone, and the one that it goes to."""
+
+    segment: str
+    into: str
+    n_customers: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PowerPlan:
+    """Every segment's power, and the merges after which every segment has enough.
+
+    Attributes:
+        merged: Final name of each segment.
+        after: Power of what is left.
+    """
+
+    before: tuple[SegmentPower, ...]
+    merges: tuple[Merge, ...]
+    merged: Mapping[str, str]
+    after: tuple[SegmentPower, ...]
+    smallest_effect_that_matters: float
+
+
+def plan_by_power(
+    sizes: Mapping[str, int],
+    centres: Mapping[str, NDArray[np.float64]],
+    *,
+    base_rate: float,
+    smallest_effect_that_matters: float,
+    as_of: date,
+    treated_share: float = 0.5,
+    level: float = 0.95,
+    power: float = 0.8,
+) -> PowerPlan:
+    """Merge segments until each can show the smallest effect that matters.
+
+    The smallest segment without enough power goes to the nearest by centre; ties by name.
+
+    Args:
+        sizes: Customers per segment.
+        centres: Place of each segment, for "nearest"; a merged one stands at the mean.
+        base_rate: Response rate without a campaign, 0-1.
+        smallest_effect_that_matters: As a difference of rates, 0-1.
+    """
+
+    def measure(name: str, n: int) -> SegmentPower:
+        spread = math.sqrt(base_rate * (1 - base_rate))
+        try:
+            effect = minimum_detectable_effect(
+                n,
+                standard_deviation=spread,
+                treated_share=treated_share,
+                level=level,
+                power=power,
+            )
+        except TooFew:
+            effect = math.inf
+        return SegmentPower(
+            segment=name,
+            n_customers=n,
+            detectable=Measured(value=effect, unit="share", n=n, as_of=as_of),
+            is_enough=effect <= smallest_effect_that_matters,
+        )
+
+    left = dict(sizes)
+    place = {name: np.asarray(centre, dtype=float) for name, centre in centres.items()}
+    final = {name: name for name in sizes}
+    merges: list[Merge] = []
+    while len(left) > 1:
+        weak = [n for n, size in left.items() if not measure(n, size).is_enough]
+        if not weak:
+            break
+        name = min(weak, key=lambda n: (left[n], n))
+        into = min(
+            (n for n in left if n != name),
+            key=lambda n: (float(np.linalg.norm(place[n] - place[name])), n),
+        )
+        merges.append(Merge(segment=name, into=into, n_customers=left[name]))
+        total = left[into] + left[name]
+        place[into] = (place[into] * left[into] + place[name] * left[name]) / total
+        left[into] = total
+        del left[name]
+        final = {original: into if now == name else now for original, now in final.items()}
+    return PowerPlan(
+        before=tuple(measure(name, sizes[name]) for name in sorted(sizes)),
+        merges=tuple(merges),
+        merged=final,
+        after=tuple(measure(name, left[name]) for name in sorted(left)),
+        smallest_effect_that_matters=smallest_effect_that_matters,
+    )

@@ -1,0 +1,137 @@
+"""Names: lifts by hand and over seeds, a typical customer who is nobody, and the register."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from insight_lib.findings import TooFew
+from insight_lib.segments.naming import (
+    describe_typical,
+    estimate_lifts,
+    name_form,
+    register_line,
+    suggest_names,
+)
+from tests.truth.helpers import assert_coverage, over_seeds
+
+AS_OF = date(2024, 12, 31)
+
+
+def pieces(seed: int, *, n: int = 400, shift: float = 0.0) -> tuple[pd.DataFrame, pd.Series]:
+    rng = np.random.default_rng(seed)
+    segment = pd.Series(np.where(np.arange(n) < n // 2, "s1", "s2"), index=range(n))
+    share = np.where(segment == "s1", 0.3 + shift, 0.3)
+    total = rng.integers(5, 30, n)
+    kids = rng.binomial(total, share)
+    return pd.DataFrame({"Kids": kids, "Other": total - kids}, dtype=float), segment
+
+
+def test_a_lift_by_hand() -> None:
+    counts = pd.DataFrame({"Kids": [3.0] * 20 + [1.0] * 20, "Other": [1.0] * 20 + [3.0] * 20})
+    segment = pd.Series(["s1"] * 20 + ["s2"] * 20)
+    lifts = estimate_lifts({"department": counts}, segment, as_of=AS_OF, minimum_cell_size=10)
+    top = lifts[0]
+    assert (top.segment, top.feature) == ("s1", "Kids")
+    assert top.ratio.value == pytest.approx(3.0)
+    assert top.ratio.lower == pytest.approx(3.0)  # everyone is alike, so nothing is unsure
+
+
+@pytest.mark.slow
+@pytest.mark.row("C3.4")
+def test_lifts_cover_the_truth_together() -> None:
+    def all_hold(seed: int) -> tuple[float, float]:
+        counts, segment = pieces(seed, shift=0.3)
+        lifts = estimate_lifts({"x": counts}, segment, as_of=AS_OF, minimum_cell_size=1)
+        (kids,) = [f for f in lifts if (f.segment, f.feature) == ("s1", "Kids")]
+        return kids.ratio.lower, kids.ratio.upper
+
+    assert_coverage(over_seeds(all_hold, 400), 2.0, 0.95, may_be_wide=True)
+
+
+def test_features_of_too_few_customers_are_left_out() -> None:
+    counts, segment = pieces(1)
+    counts["Rare"] = [1.0] * 9 + [0.0] * 390 + [1.0]
+    lifts = estimate_lifts({"x": counts}, segment, as_of=AS_OF, minimum_cell_size=10)
+    assert "Rare" not in {f.feature for f in lifts}
+
+
+def test_one_segment_has_nothing_to_compare_with() -> None:
+    counts, segment = pieces(1)
+    with pytest.raises(TooFew):
+        estimate_lifts(
+            {"x": counts}, segment.where(segment == "s1", "s1"), as_of=AS_OF, minimum_cell_size=1
+        )
+
+
+@pytest.mark.row("C3.4")
+def test_names_come_from_clear_lifts_and_differ() -> None:
+    counts, segment = pieces(2, shift=0.4)
+    lifts = estimate_lifts({"department": counts}, segment, as_of=AS_OF, minimum_cell_size=10)
+    assert suggest_names(lifts, ["s1", "s2"]) == {"s1": "Kids", "s2": "Other"}
+    same, segment = pieces(3)
+    lifts = estimate_lifts({"department": same}, segment, as_of=AS_OF, minimum_cell_size=10)
+    names = suggest_names(lifts, ["s1", "s2"])
+    assert names == {"s1": "Close to the average", "s2": "Close to the average (s2)"}
+
+
+@pytest.mark.row("C3.4")
+def test_the_typical_customer_is_nobody() -> None:
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame(
+        {
+            "n_orders": rng.integers(1, 90, 60),
+            "revenue_amount": rng.gamma(2, 50, 60).round(2),
+            "age_band": ["25-34"] * 35 + ["60+"] * 25,
+        }
+    )
+    segment = pd.Series(["s1"] * 52 + ["s2"] * 8)
+    typical = describe_typical(
+        frame,
+        segment,
+        numbers=["n_orders", "revenue_amount"],
+        traits=["age_band"],
+        minimum_cell_size=10,
+    )
+    (only,) = typical  # eight customers are too few to describe
+    assert only.n_customers == 52
+    assert only.medians["n_orders"] == frame["n_orders"][:52].median()
+    assert only.commonest == {"age_band": "25-34"}
+    row = (frame["n_orders"] == only.medians["n_orders"]) & (
+        frame["revenue_amount"] == only.medians["revenue_amount"]
+    )
+    assert not row.any()
+
+
+@pytest.mark.row("C3.4")
+def test_the_form_writes_the_line_that_the_register_keeps() -> None:
+    means = pd.DataFrame({"department: Kids": [1.2, -0.4]}, index=["s1", "s2"])
+    stored: list[str] = []
+    form = name_form(
+        {"s1": "Kids", "s2": "Shoes"}, means, market="de-fashion", as_of=AS_OF, store=stored.append
+    )
+    box = form.children[1].children[0]
+    box.children[0].value = "Shoe lovers"
+    box.children[1].click()
+    (entry,) = yaml.safe_load(stored[0])
+    assert entry == {
+        "market": "de-fashion",
+        "segment": "s2",
+        "name": "Shoe lovers",
+        "confirmed_by": "crm-lead",
+        "confirmed_on": AS_OF,
+        "profile": {"department: Kids": -0.4},
+    }
+    assert form.children[1].children[1].value == stored[0]
+
+
+def test_an_empty_name_is_not_confirmed() -> None:
+    with pytest.raises(ValueError, match="write a name"):
+        register_line(
+            market="m", segment="s1", name=" ", means={}, confirmed_by="analyst",
+            confirmed_on=AS_OF,
+        )  # fmt: skip
