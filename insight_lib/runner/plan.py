@@ -140,6 +140,8 @@ def make_plan(
     code = code or CodeIndex()
     order = _order(project)
     wanted = _with_needs(project, selection.stages or tuple(project.stages))
+    if selection.segments:  # who is in a segment has to be known first
+        wanted |= _with_needs(project, _segment_givers(project))
     nodes: list[Node] = []
     for market in selection.markets or tuple(sorted(project.markets)):
         nodes += _plan_market(
@@ -280,40 +282,59 @@ def _plan_market(
     versions = {name: tables[name] for name in sorted(tables) if name not in derived}
     states = manifest.states if manifest else {}
     nodes: dict[Cell, Node] = {}
-    for name in stages:
+    # The whole market first: its segments rest on it.
+    cells = sorted(
+        (
+            (name, segment)
+            for name in stages
+            for segment in _segments(project, name, stages, selection)
+        ),
+        key=lambda pair: bool(pair[1]),
+    )
+    for name, segment in cells:
         stage = project.stages[name]
-        for segment in _segments(project, name, stages, selection):
-            cell = Cell(market, name, segment, day)
-            needs = tuple(
-                Cell(market, need, segment if project.stages[need].per_segment else "", day)
-                for need in _needs(project, name)
-            )
-            path = project.root / stage.notebook
-            own_fault = fault
-            try:
-                digest = code.notebook_digest(path)
-            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-                digest, own_fault = "", fault or f"{path}: not a notebook ({error!r})"
-            folder = output_folder(project, cell)
-            nodes[cell] = Node(
-                cell=cell,
-                stage=stage,
-                notebook=path,
-                folder=folder,
-                needs=needs,
-                fingerprint=fingerprint(
-                    notebook=digest,
-                    configuration=configuration,
-                    as_of=day,
-                    segment=segment,
-                    versions={name: states[name] for name in versions},
-                    upstream=[nodes[need].fingerprint for need in needs],
-                ),
-                versions=versions,
-                fault=own_fault,
-                record=read_record(folder),
-            )
+        cell = Cell(market, name, segment, day)
+        needs = tuple(
+            Cell(market, need, segment if project.stages[need].per_segment else "", day)
+            for need in _needs(project, name)
+        )
+        if segment:
+            needs += tuple(Cell(market, giver, "", day) for giver in _segment_givers(project))
+        path = project.root / stage.notebook
+        own_fault = fault
+        try:
+            digest = code.notebook_digest(path)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            digest, own_fault = "", fault or f"{path}: not a notebook ({error!r})"
+        folder = output_folder(project, cell)
+        nodes[cell] = Node(
+            cell=cell,
+            stage=stage,
+            notebook=path,
+            folder=folder,
+            needs=needs,
+            fingerprint=fingerprint(
+                notebook=digest,
+                configuration=configuration,
+                as_of=day,
+                segment=segment,
+                versions={name: states[name] for name in versions},
+                upstream=[nodes[need].fingerprint for need in needs],
+            ),
+            versions=versions,
+            fault=own_fault,
+            record=read_record(folder),
+        )
     return list(nodes.values())
+
+
+def _segment_givers(project: Project) -> list[str]:
+    """Stages that say who is in which segment."""
+    return [
+        name
+        for name, stage in project.stages.items()
+        if "segments" in (*stage.publishes, *stage.may_publish) and _exists(project, name)
+    ]
 
 
 def _segments(

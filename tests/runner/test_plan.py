@@ -56,7 +56,8 @@ def test_a_stage_without_notebook_is_looked_through(tmp_path: Path) -> None:
 def test_segments_are_planned_where_a_stage_has_them(tmp_path: Path) -> None:
     project = make_project(tmp_path, stages=STAGES)
     plan = make_plan(project, Selection(segments=("gold",)))
-    assert cells(plan)[:3] == ["aa-one first", "aa-one first@gold", "aa-one second"]
+    assert cells(plan)[:2] == ["aa-one first", "aa-one second"]
+    assert cells(plan)[-1] == "aa-one first@gold"
     only = make_plan(project, Selection(stages=("first",), segments=("gold",)))
     assert cells(only) == ["aa-one first@gold"]
     assert only.nodes[0].folder.name == "first@gold"
@@ -171,3 +172,14 @@ def test_a_lake_made_again_from_other_data_is_not_the_same(tmp_path: Path) -> No
     after = make_plan(project, Selection()).by_cell[cell("first")]
     assert after.versions == before.versions
     assert after.fingerprint != before.fingerprint
+
+
+def test_a_segments_run_comes_after_the_stage_that_says_who_is_in_it(tmp_path: Path) -> None:
+    stages = (
+        TinyStage("first", 1, per_segment=True, publishes=("feats",)),
+        TinyStage("groups", 2, needs=("first",), may_publish=("segments",)),
+    )
+    project = make_project(tmp_path, stages=stages)
+    plan = make_plan(project, Selection(stages=("first",), segments=("gold",)))
+    assert cells(plan) == ["aa-one first", "aa-one groups", "aa-one first@gold"]
+    assert plan.by_cell[cell("first", segment="gold")].needs == (cell("groups"),)
