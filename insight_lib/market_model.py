@@ -28,7 +28,8 @@ class ColumnSource(Model):
         constant: The same text for every row.
         sum: Source columns added up (missing counts as zero).
         multiply: Source columns multiplied, e.g. pieces and price (none may be missing).
-        join: Source columns joined by `-`; missing ones are passed over.
+        join: Source columns joined (by the unit separator, so that parts cannot run into each
+            other); missing ones are passed over.
         row_number: The row's position in the source, for sources without a key.
         weeks_since: A day, added to seven days times (the number in `column` less one).
         values: Source value to canonical value; a value not listed is a fault of the row.

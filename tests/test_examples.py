@@ -68,7 +68,7 @@ def test_known_totals(
     assert entry.rows_in - entry.out_of_scope == n_lines
     lines = open_market(market, stage="features", root=gifts).table("transactions")
     loaded = float(lines.amount.sum().execute())
-    folder = gifts / "data/gb" / market / "_quarantine/transactions"
+    folder = gifts / "data/gb/_quarantine" / market / "transactions"
     from deltalake import DeltaTable
 
     quarantined = DeltaTable(folder).to_pyarrow_table()

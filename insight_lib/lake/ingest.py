@@ -43,8 +43,23 @@ _LONGEST_WAIT_SECONDS = 1800.0
 _NO_TEXT = "\x1fmissing\x1f"
 _BATCH_ROWS = 100_000
 _SCAN_BYTES = 16 * 2**20
+# A last day so long after the one before it is a wrong date sooner than a pause.
+_LONGEST_PAUSE_DAYS = 60
+_REASONS_SHOWN = 3
 # Raise when a change of this module changes what is loaded from the same source.
-_CONTRACT_VERSION = 1
+_CONTRACT_VERSION = 2
+
+
+def quarantine_root(lake: Path, region: str, market: str) -> Path:
+    """Folder of a market's quarantined rows, beside the markets of its region.
+
+    A market's engine reads its own folder only, so it cannot read these raw rows.
+    """
+    return _quarantine(market_root(lake, region, market))
+
+
+def _quarantine(folder: Path) -> Path:
+    return folder.parent / "_quarantine" / folder.name
 
 
 class SourceFault(Exception):
@@ -82,7 +97,8 @@ def ingest_market(
         report: Called after each table.
 
     Raises:
-        LakeError: Another process is writing this market.
+        LakeError: Another process is writing this market, the lake is torn, or the last
+            complete day cannot be told from the data.
     """
     folder = market_root(lake, market.region, market.id)
     results = []
@@ -95,6 +111,7 @@ def ingest_market(
                 raise
             manifest = None
         entries = dict(manifest.tables) if manifest else {}
+        as_of = manifest.as_of if manifest else None
         for table in [name for name in entries if name not in market.sources]:
             del entries[table]
         for name, source in market.sources.items():
@@ -105,10 +122,12 @@ def ingest_market(
                 if current and current.source_digest == digest and not force:
                     result = TableIngest(name, False, current)
                 else:
-                    entry = _ingest_table(TABLES[name], source, market, files, folder, digest)
+                    entry = _ingest_table(
+                        TABLES[name], source, market, files, folder, digest, current
+                    )
                     entries[name] = entry
                     result = TableIngest(name, True, entry)
-                    write_manifest(folder, Manifest(as_of=None, tables=entries))
+                    write_manifest(folder, Manifest(as_of=as_of, tables=entries))
             except SourceFault as error:
                 result = TableIngest(name, False, entries.get(name), str(error))
             except Exception as error:  # whatever it is, the other tables and markets go on
@@ -125,6 +144,8 @@ def _sweep(folder: Path) -> None:
     """Remove what a killed ingest left behind."""
     for stray in folder.glob(".staging-*"):
         shutil.rmtree(stray, ignore_errors=True)
+    # Where quarantined rows stood before; raw rows must not stay in the market's reach.
+    shutil.rmtree(folder / "_quarantine", ignore_errors=True)
 
 
 def _locate(source: Source, folder: Path, root: Path) -> list[Path]:
@@ -166,6 +187,7 @@ def _digest(source: Source, market: MarketConfig, files: list[Path]) -> str:
         source.model_dump(mode="json"),
         period,
         market.zone,
+        market.currency,
         [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files],
     ]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -178,6 +200,7 @@ def _ingest_table(
     files: list[Path],
     folder: Path,
     digest: str,
+    previous: TableEntry | None,
 ) -> TableEntry:
     import duckdb
 
@@ -187,7 +210,7 @@ def _ingest_table(
             connection.execute(f"SET memory_limit='{_MEMORY}'; SET TimeZone='UTC'")
             connection.execute(f"SET temp_directory={literal(str(staging))}")
             try:
-                return _load(connection, schema, source, market, files, folder, digest)
+                return _load(connection, schema, source, market, files, folder, digest, previous)
             except duckdb.Error as error:
                 first_line = str(error).splitlines()[0]
                 raise SourceFault(
@@ -206,6 +229,7 @@ def _load(
     files: list[Path],
     folder: Path,
     digest: str,
+    previous: TableEntry | None,
 ) -> TableEntry:
     if source.format == "parquet":
         rows_in, notices = _open_parquet(connection, source, files)
@@ -228,6 +252,16 @@ def _load(
     rejected = _count(connection, "FROM rejected")
     bad = _count(connection, "FROM bad")
     loaded = in_scope - bad
+    reasons = _reasons(connection)
+    _check_replaceable(
+        f"{files[0].name}: {schema.name}",
+        schema,
+        rows_in,
+        loaded,
+        bad + rejected,
+        reasons,
+        previous,
+    )
     columns = ", ".join(quoted(column.name) for column in mapped)
     good = f"SELECT {columns} FROM canonical ANTI JOIN bad USING (source_row)"
     version = write_table(
@@ -236,17 +270,13 @@ def _load(
         {"source_digest": digest},
     )
     write_table(
-        folder / "_quarantine" / schema.name,
+        _quarantine(folder) / schema.name,
         connection.sql(
             "SELECT source_row, reasons, raw FROM bad UNION ALL "
             "SELECT source_row, [reason], raw FROM rejected ORDER BY source_row"
         ).to_arrow_table(),
         {"source_digest": digest, "version": str(version)},
     )
-    reasons = connection.sql(
-        "SELECT reason, count(*) FROM (SELECT unnest(reasons) AS reason FROM bad "
-        "UNION ALL SELECT reason FROM rejected) GROUP BY reason ORDER BY 2 DESC, 1"
-    ).fetchall()
     return TableEntry(
         version=version,
         rows_in=rows_in,
@@ -254,9 +284,42 @@ def _load(
         quarantined=bad + rejected,
         out_of_scope=rows_in - rejected - in_scope,
         source_digest=digest,
-        reasons=dict(reasons),
+        reasons=reasons,
         notices=tuple(notices),
     )
+
+
+def _reasons(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Rows per reason, the most frequent first."""
+    return dict(
+        connection.sql(
+            "SELECT reason, count(*) FROM (SELECT unnest(reasons) AS reason FROM bad "
+            "UNION ALL SELECT reason FROM rejected) GROUP BY reason ORDER BY 2 DESC, 1"
+        ).fetchall()
+    )
+
+
+def _check_replaceable(
+    where: str,
+    schema: TableSchema,
+    rows_in: int,
+    loaded: int,
+    quarantined: int,
+    reasons: Mapping[str, int],
+    previous: TableEntry | None,
+) -> None:
+    """Keep the last good table from a delivery that would lose a refusal, or everything."""
+    first = "; ".join(f"{reason} ({n:,})" for reason, n in list(reasons.items())[:_REASONS_SHOWN])
+    if schema.name == "consents" and quarantined:
+        raise SourceFault(
+            f"{where}: {quarantined:,} of {rows_in:,} rows could not be loaded: {first}; "
+            "a lost refusal leaves a person opted in, so none is loaded; correct the rows"
+        )
+    if previous and previous.loaded and not loaded:
+        raise SourceFault(
+            f"{where}: 0 of {rows_in:,} rows could be loaded; the last good table stays; "
+            f"{first or 'no row is in scope'}; deliver it again, or correct its declaration"
+        )
 
 
 def _describe(connection: duckdb.DuckDBPyConnection, view: str) -> list[tuple[str, str]]:
@@ -325,7 +388,12 @@ def _raw_columns(source: Source) -> str:
 def _check_header(file: Path, header: list[str], source: Source) -> None:
     faults = []
     folded: dict[str, str] = {}
-    for name in header:
+    for position, name in enumerate(header, start=1):
+        if not name.strip():
+            faults.append(
+                f"header: column {position} has no name; name it, or remove the delimiter after it"
+            )
+            continue
         if name.casefold() in folded:
             twin = folded[name.casefold()]
             faults.append(f"header: {twin!r} and {name!r} are the same but for case")
@@ -468,24 +536,45 @@ def _last_complete_day(
     """The declared last day, or the day before the last one that the data touch."""
     if market.period:
         return market.period.last_day
+    for name in ("transactions", "interactions", "contracts"):
+        if name not in entries or not entries[name].loaded:
+            continue
+        days = _last_active_days(folder, market, TABLES[name], entries[name].version)
+        if len(days) == 2 and (days[0] - days[1]).days > _LONGEST_PAUSE_DAYS:
+            raise LakeError(
+                f"{market.id}: {name}: the last active day {days[0]} is "
+                f"{(days[0] - days[1]).days} days after the one before it, {days[1]}; declare "
+                "`period` in the market's YAML, or correct the source"
+            )
+        if days:
+            return days[0] - timedelta(days=1)
+    return None
+
+
+def _last_active_days(
+    folder: Path, market: MarketConfig, schema: TableSchema, version: int
+) -> list[date]:
+    """The last two days with rows of a table, the later first; returns are not activity."""
     import duckdb
 
     from insight_lib.lake.store import table_files
 
-    for name in ("transactions", "interactions", "contracts"):
-        if name not in entries or not entries[name].loaded:
-            continue
-        schema = TABLES[name]
-        assert schema.time
-        files, _ = table_files(folder / name, entries[name].version)
-        column = quoted(schema.time)
-        if schema.column(schema.time).type is Type.INSTANT:
-            column = f"{column} AT TIME ZONE {literal(market.zone)}"
+    assert schema.time
+    files, _ = table_files(folder / schema.name, version)
+    column = quoted(schema.time)
+    if schema.column(schema.time).type is Type.INSTANT:
+        column = f"{column} AT TIME ZONE {literal(market.zone)}"
+    active = "WHERE amount >= 0" if schema.name == "transactions" else ""
+    query = (
+        f"SELECT DISTINCT CAST({column} AS DATE) AS day FROM read_parquet(?) {active} "
+        "ORDER BY day DESC NULLS LAST LIMIT 2"
+    )
+    try:
         with duckdb.connect() as connection:
-            row = connection.execute(
-                f"SELECT max(CAST({column} AS DATE)) FROM read_parquet(?)", [files]
-            ).fetchone()
-        if row and row[0]:
-            last: date = row[0]
-            return last - timedelta(days=1)
-    return None
+            rows = connection.execute(query, [files]).fetchall()
+    except duckdb.Error as error:
+        raise LakeError(
+            f"{market.id}: {schema.name}: not readable ({str(error).splitlines()[0]}); "
+            f"run `insight ingest --market {market.id} --force`"
+        ) from error
+    return [row[0] for row in rows if row[0]]

@@ -17,7 +17,7 @@ from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from insight_lib.lake.ingest import TableIngest, ingest_market
+from insight_lib.lake.ingest import TableIngest, ingest_market, quarantine_root
 from insight_lib.lake.store import LakeError, locked, read_manifest
 from tests.conftest import HEADER, TRANSACTIONS_YAML, ProjectFolder
 
@@ -33,12 +33,17 @@ def ingest(folder: ProjectFolder, *, force: bool = False) -> TableIngest:
     return result
 
 
+def table_of(folder: ProjectFolder, table: str) -> pa.Table:
+    return DeltaTable(folder.root / "data/eu/de-test" / table).to_pyarrow_table()
+
+
 def loaded(folder: ProjectFolder) -> pa.Table:
-    return DeltaTable(folder.root / "data/eu/de-test/transactions").to_pyarrow_table()
+    return table_of(folder, "transactions")
 
 
 def quarantine(folder: ProjectFolder) -> list[str]:
-    table = DeltaTable(folder.root / "data/eu/de-test/_quarantine/transactions").to_pyarrow_table()
+    path = quarantine_root(folder.root / "data", "eu", "de-test") / "transactions"
+    table = DeltaTable(path).to_pyarrow_table()
     return [reason for reasons in table["reasons"].to_pylist() for reason in reasons]
 
 
@@ -137,6 +142,8 @@ def test_values_come_through_unchanged(
         (HEADER.replace("paid", "Paid").encode() + GOOD.encode(), "did you mean 'Paid'"),
         (HEADER.replace("line", "Order").encode() + GOOD.encode(), "but for case"),
         (HEADER.replace(",", ";").encode() + GOOD.encode(), "correct `delimiter`"),
+        (HEADER.replace("\n", ",\n").encode() + GOOD.encode(), "column 8 has no name"),
+        (HEADER.replace("line", " ").encode() + GOOD.encode(), "column 2 has no name"),
         (HEADER.encode("utf-16") + GOOD.encode("utf-16-le"), "missing"),
     ],
 )
@@ -211,6 +218,8 @@ def test_header_only_and_reordered_and_extra_columns(folder: ProjectFolder) -> N
 
 def test_a_currency_without_decimals_takes_no_fraction(folder: ProjectFolder) -> None:
     folder.market(sources=TRANSACTIONS_YAML.replace("EUR", "JPY"))
+    path = folder.root / "parameters/markets/de-test.yaml"
+    path.write_text(path.read_text().replace("currency: EUR", "currency: JPY"))
     folder.write(
         "raw/transactions.csv", HEADER + GOOD + GOOD.replace("o1", "o2").replace("9.99", "998")
     )
