@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -122,6 +123,23 @@ class SegmentParameters(Model):
     smallest_kept_share: float = Field(gt=0, le=1)
 
 
+class ImpactParameters(Model):
+    """Stage 09."""
+
+    smallest_share_change_that_matters: float = Field(gt=0, lt=1)
+    smallest_relative_change_that_matters: float = Field(gt=0, lt=1)
+    planned_control_share: float = Field(gt=0, lt=1)
+    test_power: float = Field(gt=0.5, lt=1)
+    pre_period_days: int = Field(ge=7, le=730)
+    gross_margin_share: float = Field(gt=0, le=1)
+    next_budget_amount: float = Field(gt=0)
+    targeted_window_days: int = Field(ge=7, le=182)
+    targeted_windows: int = Field(ge=2, le=26)
+    programme_start: date | None
+    programme_places: tuple[str, ...]
+    programme_place_column: str
+
+
 class Parameters(Model):
     """Every parameter of a market's runs, by stage."""
 
@@ -130,6 +148,7 @@ class Parameters(Model):
     segments: SegmentParameters
     value: ValueParameters
     transfer: TransferParameters
+    impact: ImpactParameters
 
 
 class Stage(Model):

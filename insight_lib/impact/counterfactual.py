@@ -1,0 +1,436 @@
+"""What would have come without it: three ways, each tried where nothing was done."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import optimize, stats
+
+from insight_lib.findings import Estimate, TooFew
+from insight_lib.impact.panel import Panel, placebo_groups
+from insight_lib.statistics import estimate_ratio_change
+
+Floats = NDArray[np.float64]
+Expect = Callable[[Panel], Floats]
+_FEWEST_PLACEBOS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counterfactual:
+    """One method's answer.
+
+    Attributes:
+        expected: What the treated places would have had, per period.
+        effect: Mean of actual less expected over the periods after, per place and period.
+        relative: The same as a share of what was expected.
+        fit_error: Root mean squared gap before the start.
+        placebo_p: Share of pretended treatments, the true one among them, whose gap after
+            against the gap before is as large. None where there are too few places.
+        smallest_p: The smallest p-value that so many places can give.
+        time_p: How rare the gap after the start is among stretches of equal length anywhere in
+            time (Chernozhukov, Wüthrich and Zhu, 2021), for methods that are refitted so.
+        earlier: The effect of a start pretended earlier, when nothing had happened yet, with
+            the same interval width; its interval should hold zero.
+        leave_one_out: Lowest and highest effect when any one control is left out; not for
+            the structural series, whose leads are means that no one control carries.
+        weights: Share of each control, where the method has them.
+    """
+
+    method: str
+    expected: pd.Series
+    effect: Estimate
+    relative: Estimate
+    fit_error: float
+    placebo_p: float | None
+    smallest_p: float
+    time_p: float | None
+    earlier: Estimate
+    leave_one_out: tuple[float, float] | None
+    weights: pd.Series | None = None
+
+    @property
+    def passes_placebo(self) -> bool:
+        """Whether nothing was found where nothing was done, earlier in the same places."""
+        return not self.earlier.excludes(0)
+
+
+def expect_parallel(panel: Panel) -> Floats:
+    """Difference-in-differences: the controls' mean, moved to the treated's level before."""
+    control, treated = panel.series(panel.controls), panel.series(panel.treated)
+    before = slice(0, panel.n_before)
+    return control + (treated[before].mean() - control[before].mean())
+
+
+def solve_weights(target: Floats, controls: Floats) -> Floats:
+    """Weights, none negative and adding up to one, that follow the target closest.
+
+    Args:
+        target: One number per period.
+        controls: One column per control.
+    """
+    scale = max(float(np.abs(target).max()), float(np.abs(controls).max()), 1e-12)
+    n = controls.shape[1]
+    # The sum is one heavy row of a least squares without negatives (Haskell, Hanson, 1981).
+    heavy = 1e4 * math.sqrt(len(target))
+    a = np.vstack([controls / scale, np.full((1, n), heavy)])
+    b = np.append(target / scale, heavy)
+    weights, _ = optimize.nnls(a, b, maxiter=100 * n)
+    return np.asarray(weights / weights.sum(), dtype=float)
+
+
+def synthetic_weights(panel: Panel, *, is_centred: bool) -> Floats:
+    """Synthetic control on the outcomes before (Abadie, Diamond and Hainmueller, 2010).
+
+    Args:
+        is_centred: Follow movements and not levels, for treated places that no mix of
+            controls can reach (Doudchenko and Imbens, 2016; Ferman and Pinto, 2021).
+    """
+    before = slice(0, panel.n_before)
+    controls = panel.outcome[list(panel.controls)].to_numpy(dtype=float)[before]
+    target = panel.series(panel.treated)[before]
+    if is_centred:
+        controls, target = controls - controls.mean(axis=0), target - target.mean()
+    return solve_weights(target, controls)
+
+
+def expect_synthetic(panel: Panel, *, is_centred: bool) -> Floats:
+    """The weighted controls, moved to the treated's level if centred."""
+    weights = synthetic_weights(panel, is_centred=is_centred)
+    mixed = panel.outcome[list(panel.controls)].to_numpy(dtype=float) @ weights
+    if not is_centred:
+        return np.asarray(mixed, dtype=float)
+    before = slice(0, panel.n_before)
+    shift = panel.series(panel.treated)[before].mean() - mixed[before].mean()
+    return np.asarray(mixed + shift, dtype=float)
+
+
+def estimate_counterfactual(
+    panel: Panel,
+    expect: Expect,
+    *,
+    method: str,
+    unit: str,
+    as_of: date,
+    seed: int,
+    level: float = 0.95,
+) -> Counterfactual:
+    """One method with its placebos in space and time, and each control left out once.
+
+    The interval takes its width from the controls: the method is run on each (or each group
+    as large as the treated one) as if it had been treated, and what it finds there is error
+    (Arkhangelsky et al., 2021, algorithm 4), with a t distribution for their number.
+
+    Raises:
+        TooFew: Fewer than three controls, so that none can be held against the others.
+    """
+    if len(panel.controls) < len(panel.treated) + 2:
+        raise TooFew(
+            f"{len(panel.controls)} places to compare with; "
+            f"it takes {len(panel.treated) + 2} to know the error"
+        )
+    actual = panel.series(panel.treated)
+    expected = expect(panel)
+    groups = placebo_groups(panel, seed=seed)
+    pretended = [panel.pretend(group) for group in groups]
+    gaps = [p.series(p.treated) - expect(p) for p in pretended]
+    n = panel.n_before
+    error = math.sqrt(float(np.mean([np.square(g[n:].mean()) for g in gaps])))
+    freedom = min(len(groups), len(panel.controls) - 1)
+    half = float(stats.t.ppf(0.5 + level / 2, freedom)) * error
+    value = float((actual - expected)[n:].mean())
+    after = float(expected[n:].mean())
+
+    def measured(value: float, half: float, unit: str) -> Estimate:
+        return Estimate(
+            value=value,
+            lower=value - half,
+            upper=value + half,
+            unit=unit,
+            n=len(panel.outcome.columns),
+            as_of=as_of,
+            level=level,
+            method=f"{method}; width from untreated places (Arkhangelsky et al., 2021)",
+        )
+
+    early = panel.earlier(min(panel.n_after, n // 3))
+    early_gap = early.series(early.treated) - expect(early)
+    early_pretended = [early.pretend(group) for group in groups]
+    early_errors = [
+        (p.series(p.treated) - expect(p))[early.n_before :].mean() for p in early_pretended
+    ]
+    early_half = float(stats.t.ppf(0.5 + level / 2, freedom)) * math.sqrt(
+        float(np.mean(np.square(early_errors)))
+    )
+    ratios = [_after_against_before(g, n) for g in gaps]
+    own = _after_against_before(actual - expected, n)
+    left_out = []
+    for place in panel.controls:
+        rest = panel.without(place)
+        left_out.append(float((actual - expect(rest))[n:].mean()))
+    return Counterfactual(
+        method=method,
+        expected=pd.Series(expected, index=panel.outcome.index, name="expected"),
+        effect=measured(value, half, unit),
+        relative=measured(value / after, half / abs(after), "share"),
+        fit_error=math.sqrt(float(np.square((actual - expected)[:n]).mean())),
+        placebo_p=(
+            (1 + sum(r >= own for r in ratios)) / (1 + len(ratios))
+            if len(ratios) >= _FEWEST_PLACEBOS
+            else None
+        ),
+        smallest_p=1 / (1 + len(ratios)),
+        time_p=_time_p(panel, expect),
+        earlier=measured(float(early_gap[early.n_before :].mean()), early_half, unit),
+        leave_one_out=(min(left_out), max(left_out)),
+    )
+
+
+def _time_p(panel: Panel, expect: Expect) -> float:
+    """Conformal p-value of no effect: fit on all periods, shift the gaps in time as a block."""
+    whole = panel.whole()
+    gap = np.abs(whole.series(whole.treated) - expect(whole))
+    n_after = panel.n_after
+    stretches = [np.roll(gap, shift)[-n_after:].mean() for shift in range(len(gap))]
+    return float(np.mean([s >= stretches[0] - 1e-12 for s in stretches]))
+
+
+def _after_against_before(gap: Floats, n_before: int) -> float:
+    """Ratio of root mean squared gaps, after to before (Abadie et al., 2010)."""
+    before = float(np.square(gap[:n_before]).mean())
+    return math.sqrt(float(np.square(gap[n_before:]).mean()) / max(before, 1e-12))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventStudy:
+    """Gap between treated and controls in each period, against the last one before the start.
+
+    Attributes:
+        table: period, gap, lower, upper, is_before.
+        trend_p: How rare the slope of the gap before the start is among untreated places.
+    """
+
+    table: pd.DataFrame
+    slope: float
+    trend_p: float
+
+    @property
+    def is_parallel(self) -> bool:
+        return self.trend_p >= 0.1
+
+
+def estimate_event_study(panel: Panel, *, seed: int, level: float = 0.95) -> EventStudy:
+    """Did treated and controls move alike before, and since when do they not?
+
+    The band and the test of the slope before come from untreated places in turn, as lone
+    treated places give no error of their own.
+    """
+
+    def gap(p: Panel) -> Floats:
+        difference = p.series(p.treated) - p.series(p.controls)
+        return np.asarray(difference - difference[: p.n_before].mean(), dtype=float)
+
+    own = gap(panel)
+    others = np.array([gap(panel.pretend(g)) for g in placebo_groups(panel, seed=seed)])
+    n = panel.n_before
+    time = np.arange(n) - (n - 1) / 2
+
+    def slope(series: Floats) -> float:
+        return float(time @ series[:n] / (time @ time))
+
+    freedom = min(len(others), len(panel.controls) - 1)
+    error = np.sqrt(np.square(others).mean(axis=0))
+    half = float(stats.t.ppf(0.5 + level / 2, freedom)) * error
+    slopes = [slope(o) for o in others]
+    spread = math.sqrt(float(np.mean(np.square(slopes))))
+    trend_p = float(2 * stats.t.sf(abs(slope(own)) / spread, freedom)) if spread else 1.0
+    table = pd.DataFrame(
+        {
+            "period": panel.outcome.index,
+            "gap": own,
+            "lower": own - half,
+            "upper": own + half,
+            "is_before": np.arange(len(own)) < n,
+        }
+    )
+    return EventStudy(table=table, slope=slope(own), trend_p=trend_p)
+
+
+def estimate_structural(
+    panel: Panel, *, unit: str, as_of: date, seed: int, level: float = 0.95, n_draws: int = 500
+) -> Counterfactual:
+    """A structural time series of the treated place, led by the controls before the start.
+
+    Local level plus regression on the controls' mean and their synthetic mix, fitted before
+    the start and run on (Brodersen et al., 2015, Annals of Applied Statistics, with maximum
+    likelihood); the interval draws paths that could have been.
+
+    Raises:
+        TooFew: Fewer than twelve periods before the start.
+    """
+    if panel.n_before < 12:
+        raise TooFew(f"{panel.n_before} periods before the start; a series takes twelve")
+    n, actual = panel.n_before, panel.series(panel.treated)
+    expected, errors = _run_structural(panel, seed=seed, n_draws=n_draws)
+    value = float((actual - expected)[n:].mean())
+    after = float(expected[n:].mean())
+    low, high = np.quantile(errors, [(1 - level) / 2, (1 + level) / 2])
+
+    def measured(value: float, low: float, high: float, unit: str) -> Estimate:
+        return Estimate(
+            value=value,
+            lower=value + low,
+            upper=value + high,
+            unit=unit,
+            n=len(panel.outcome.columns),
+            as_of=as_of,
+            level=level,
+            method="structural time series (Brodersen et al., 2015)",
+        )
+
+    early = panel.earlier(min(panel.n_after, n // 3))
+    early_expected, early_errors = _run_structural(early, seed=seed, n_draws=n_draws)
+    early_gap = (early.series(early.treated) - early_expected)[early.n_before :].mean()
+    e_low, e_high = np.quantile(early_errors, [(1 - level) / 2, (1 + level) / 2])
+    return Counterfactual(
+        method="structural time series",
+        expected=pd.Series(expected, index=panel.outcome.index, name="expected"),
+        effect=measured(value, float(low), float(high), unit),
+        relative=measured(
+            value / after, float(low) / abs(after), float(high) / abs(after), "share"
+        ),
+        fit_error=math.sqrt(float(np.square((actual - expected)[:n]).mean())),
+        placebo_p=None,
+        smallest_p=1.0,
+        time_p=None,
+        earlier=measured(float(early_gap), float(e_low), float(e_high), unit),
+        leave_one_out=None,
+    )
+
+
+def _run_structural(panel: Panel, *, seed: int, n_draws: int) -> tuple[Floats, Floats]:
+    """Expected series, and drawn errors of its mean after the start."""
+    import warnings
+
+    from statsmodels.tsa.statespace.structural import UnobservedComponents
+
+    n, target = panel.n_before, panel.series(panel.treated)
+    leads = np.column_stack(
+        [panel.series(panel.controls), expect_synthetic(panel, is_centred=True)]
+    )
+    middle, spread = leads[:n].mean(axis=0), leads[:n].std(axis=0)
+    leads = (leads - middle) / np.where(spread > 0, spread, 1.0)
+    level, size = target[:n].mean(), target[:n].std() or 1.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a level that never moves is at the edge, and is fine
+        model = UnobservedComponents((target[:n] - level) / size, "llevel", exog=leads[:n])
+        fitted = model.fit(disp=False, maxiter=200)
+        ahead: Any = fitted.get_forecast(panel.n_after, exog=leads[n:])
+    expected = np.concatenate([fitted.fittedvalues, ahead.predicted_mean]) * size + level
+    rng = np.random.default_rng(seed)
+    paths = fitted.simulate(
+        panel.n_after, anchor="end", repetitions=n_draws, exog=leads[n:], rng=rng
+    )
+    mean_path = np.asarray(paths).reshape(panel.n_after, n_draws).mean(axis=0) * size + level
+    # What the leads are worth is itself uncertain: its error moves the whole path.
+    k = leads.shape[1]
+    covariance = np.asarray(fitted.cov_params())[-k:, -k:]
+    step = leads[n:].mean(axis=0)
+    lead_error = math.sqrt(max(float(step @ covariance @ step), 0.0)) * size
+    drawn = mean_path - expected[n:].mean() + rng.normal(0, lead_error, n_draws)
+    return np.asarray(expected, dtype=float), np.asarray(drawn, dtype=float)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideBySide:
+    """The methods' answers, and whether they tell the same story.
+
+    Attributes:
+        agree: Every method's middle lies in every other's interval.
+        trusted: Methods that found nothing where nothing was done.
+    """
+
+    answers: tuple[Counterfactual, ...]
+    agree: bool
+
+    @property
+    def trusted(self) -> tuple[Counterfactual, ...]:
+        return tuple(a for a in self.answers if a.passes_placebo)
+
+
+def compare(*answers: Counterfactual) -> SideBySide:
+    """Set methods side by side; they agree where none excludes another's middle."""
+    agree = all(not a.effect.excludes(b.effect.value) for a in answers for b in answers)
+    return SideBySide(answers=answers, agree=agree)
+
+
+def estimate_all(
+    panel: Panel, *, unit: str, as_of: date, seed: int, level: float = 0.95, is_centred: bool = True
+) -> SideBySide:
+    """Difference-in-differences, synthetic control and structural series on the same places."""
+    from dataclasses import replace
+
+    common: dict[str, Any] = {"unit": unit, "as_of": as_of, "seed": seed, "level": level}
+    mixed = estimate_counterfactual(
+        panel,
+        lambda p: expect_synthetic(p, is_centred=is_centred),
+        method="synthetic control",
+        **common,
+    )
+    weights = pd.Series(
+        synthetic_weights(panel, is_centred=is_centred), index=list(panel.controls), name="weight"
+    )
+    return compare(
+        estimate_counterfactual(
+            panel, expect_parallel, method="difference-in-differences", **common
+        ),
+        replace(mixed, weights=weights.sort_values(ascending=False, kind="stable")),
+        estimate_structural(panel, **common),
+    )
+
+
+def estimate_customer_change(
+    frame: pd.DataFrame, *, as_of: date, level: float = 0.95
+) -> tuple[Estimate, Estimate, Estimate]:
+    """Change of revenue in treated places over that in others, customers as the units.
+
+    Ratio of ratios: what the others did is taken out by division, so places may differ in
+    size. Customers are followed from before to after, so their habits cancel (delta method);
+    the two groups are joined on the log scale.
+
+    Args:
+        frame: One row per customer: is_treated, before, after.
+
+    Returns:
+        Net change, and the changes in treated and other places, as shares.
+    """
+
+    def change(part: pd.DataFrame) -> Estimate:
+        ones = np.ones(len(part))
+        return estimate_ratio_change(
+            (part["before"], ones), (part["after"], ones), as_of=as_of, relative=True, level=level
+        )
+
+    is_treated = frame["is_treated"].astype(bool)
+    treated, others = change(frame[is_treated]), change(frame[~is_treated])
+    value = (1 + treated.value) / (1 + others.value)
+    z = float(stats.norm.ppf(0.5 + level / 2))
+    errors = [(e.upper - e.lower) / 2 / z / (1 + e.value) for e in (treated, others)]
+    half = z * math.hypot(*errors)
+    net = Estimate(
+        value=value - 1,
+        lower=value * math.exp(-half) - 1,
+        upper=value * math.exp(half) - 1,
+        unit="share",
+        n=treated.n + others.n,
+        as_of=as_of,
+        level=level,
+        method="difference-in-differences of customers, as a ratio (delta method)",
+    )
+    return net, treated, others

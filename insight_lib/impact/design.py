@@ -1,0 +1,185 @@
+"""Before the test: how many customers, how long, and what it can show; and whether it ran fair."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from insight_lib.findings import Measured, TooFew
+from insight_lib.statistics import benjamini_hochberg
+
+# Below this a mismatch is a fault of the lottery or of the log, not chance: usual practice
+# (Fabijan et al., 2019, KDD) is stricter; ours also warns.
+_SURE_MISMATCH = 0.001
+_WARN_MISMATCH = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """What a test of this size can show, and what a test of the smallest effect takes.
+
+    Attributes:
+        detectable: Smallest effect that a test of `n_customers` shows at `power`.
+        n_needed: Customers, all arms together, that show the smallest effect that matters.
+        weeks_needed: Weeks to gather them at the pace of new customers a week; whole weeks,
+            so that every weekday counts alike. None where the pace is unknown.
+    """
+
+    n_customers: int
+    detectable: Measured
+    n_needed: int
+    weeks_needed: int | None
+    smallest_effect_that_matters: float
+    power: float
+    is_enough: bool
+
+
+def plan_test(
+    *,
+    standard_deviation: float,
+    n_customers: int,
+    smallest_effect_that_matters: float,
+    unit: str,
+    as_of: date,
+    treated_share: float = 0.5,
+    customers_per_week: float | None = None,
+    level: float = 0.95,
+    power: float = 0.8,
+) -> Design:
+    """Size a two-armed test (Cohen, 1988; two-sided, normal).
+
+    `n = (z(1 - alpha / 2) + z(power))**2 * sd**2 / (share * (1 - share) * effect**2)`.
+
+    Args:
+        standard_deviation: Of the metric between customers; sqrt(p (1 - p)) for a share.
+
+    Raises:
+        TooFew: No customers, or an arm without any.
+    """
+    share = treated_share * (1 - treated_share)
+    if n_customers < 2 or share <= 0:
+        raise TooFew(f"{n_customers} customers cannot fill two arms")
+    z = float(stats.norm.ppf(0.5 + level / 2) + stats.norm.ppf(power))
+    detectable = z * standard_deviation / math.sqrt(n_customers * share)
+    needed = math.ceil((z * standard_deviation / smallest_effect_that_matters) ** 2 / share)
+    return Design(
+        n_customers=n_customers,
+        detectable=Measured(value=detectable, unit=unit, n=n_customers, as_of=as_of),
+        n_needed=needed,
+        weeks_needed=math.ceil(needed / customers_per_week) if customers_per_week else None,
+        smallest_effect_that_matters=smallest_effect_that_matters,
+        power=power,
+        is_enough=detectable <= smallest_effect_that_matters,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleRatio:
+    """Customers per arm against the plan.
+
+    Attributes:
+        p_value: Of a chi-square test that chance alone made the arms this unequal.
+    """
+
+    counts: Mapping[str, int]
+    planned: Mapping[str, float]
+    p_value: float
+
+    @property
+    def is_warning(self) -> bool:
+        return self.p_value < _WARN_MISMATCH
+
+    @property
+    def is_broken(self) -> bool:
+        return self.p_value < _SURE_MISMATCH
+
+
+def check_sample_ratio(
+    counts: Mapping[str, int], planned: Mapping[str, float] | None = None
+) -> SampleRatio:
+    """Are the arms as large as they were meant to be (chi-square; Fabijan et al., 2019).
+
+    Args:
+        counts: Customers seen per arm.
+        planned: Share per arm, adding up to one; equal if not given.
+
+    Raises:
+        ValueError: Planned arms and seen arms differ, or the shares do not add up to one.
+        TooFew: Fewer than five customers expected in an arm.
+    """
+    shares = dict(planned) if planned else dict.fromkeys(counts, 1 / len(counts))
+    if set(shares) != set(counts) or not math.isclose(sum(shares.values()), 1.0):
+        raise ValueError(f"planned shares {shares} do not fit the arms {sorted(counts)}")
+    names = sorted(counts)
+    seen = np.array([counts[name] for name in names], dtype=float)
+    expected = seen.sum() * np.array([shares[name] for name in names])
+    if expected.min() < 5:
+        raise TooFew(f"{int(seen.sum())} customers over {len(names)} arms")
+    p = float(stats.chisquare(seen, expected).pvalue)
+    return SampleRatio(counts=dict(counts), planned=shares, p_value=p)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Balance:
+    """What the arms looked like before anything was done.
+
+    Attributes:
+        table: column, arm, gap (standardised mean difference), p_value, is_clear.
+    """
+
+    table: pd.DataFrame
+
+    @property
+    def unbalanced(self) -> tuple[str, ...]:
+        return tuple(sorted(set(self.table.loc[self.table["is_clear"], "column"])))
+
+
+def check_balance(frame: pd.DataFrame, columns: Sequence[str], *, level: float = 0.95) -> Balance:
+    """Compare arms on what was known before, all columns judged together.
+
+    Args:
+        frame: One row per customer: `arm` and `columns`, known before the assignment.
+    """
+    rows = []
+    control = frame[frame["arm"] == "control"]
+    for arm in sorted(set(frame["arm"]) - {"control"}):
+        for column in columns:
+            a = frame.loc[frame["arm"] == arm, column].to_numpy(dtype=float)
+            b = control[column].to_numpy(dtype=float)
+            spread = math.sqrt((a.var() + b.var()) / 2)
+            gap = float(a.mean() - b.mean()) / spread if spread else 0.0
+            p = float(stats.ttest_ind(a, b, equal_var=False).pvalue) if spread else 1.0
+            rows.append((column, arm, gap, p))
+    table = pd.DataFrame(rows, columns=["column", "arm", "gap", "p_value"])
+    table["is_clear"] = benjamini_hochberg(list(table["p_value"]), rate=1 - level)
+    return Balance(table=table)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attrition:
+    """Share of each arm that cannot be followed to the end; unequal shares bias the test."""
+
+    shares: Mapping[str, float]
+    p_value: float
+
+    @property
+    def is_warning(self) -> bool:
+        return self.p_value < _WARN_MISMATCH
+
+
+def check_attrition(frame: pd.DataFrame) -> Attrition:
+    """Did as many go missing in every arm (chi-square test of independence).
+
+    Args:
+        frame: One row per customer assigned: `arm` and `is_followed`.
+    """
+    table = pd.crosstab(frame["arm"], frame["is_followed"].astype(bool))
+    p = 1.0 if table.shape[1] < 2 else float(stats.chi2_contingency(table, correction=False)[1])
+    shares = 1 - frame.groupby("arm")["is_followed"].mean()
+    return Attrition(shares={str(k): float(v) for k, v in shares.items()}, p_value=p)
