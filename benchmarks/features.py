@@ -51,9 +51,9 @@ SELECT customer_id, first_order_date, last_order_date, n_orders, n_order_days, n
     AS mean_gap_days,
   discount::DOUBLE / nullif(revenue_amount + discount, 0)::DOUBLE AS discount_share,
   coupon::DOUBLE / nullif(revenue_amount + discount, 0)::DOUBLE AS coupon_share,
-  ntile({GROUPS}) OVER (ORDER BY last_order_date, customer_id) AS recency_score,
-  ntile({GROUPS}) OVER (ORDER BY n_orders, customer_id) AS frequency_score,
-  ntile({GROUPS}) OVER (ORDER BY revenue_amount, customer_id) AS spend_score
+  (rank() OVER (ORDER BY last_order_date) - 1) * {GROUPS} // count(*) OVER () + 1 AS recency_score,
+  (rank() OVER (ORDER BY n_orders) - 1) * {GROUPS} // count(*) OVER () + 1 AS frequency_score,
+  (rank() OVER (ORDER BY revenue_amount) - 1) * {GROUPS} // count(*) OVER () + 1 AS spend_score
 FROM totals
 """
 

@@ -72,7 +72,7 @@ class Measured:
             "value": _rounded(self.value),
             "unit": self.unit,
             "n": self.n,
-            "as_of": self.as_of.isoformat(),
+            "as_of": f"{self.as_of:%Y-%m-%d}",
         }
 
 
@@ -327,7 +327,7 @@ class Finding:
             "target": self.target.to_json() if self.target else None,
             "good": self.good,
             "so_what": self.so_what.to_json() if self.so_what else None,
-            "due": self.due.isoformat() if self.due else None,
+            "due": f"{self.due:%Y-%m-%d}" if self.due else None,
             "weight": _rounded(self.weight),
             "needs": [
                 {
@@ -440,13 +440,20 @@ def change_phrase(change: Estimate, smallest_change_that_matters: float) -> Pros
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """One number of the row of tiles: value, range, n, comparison and which way is good."""
+    """One number of the row of tiles: value, range, n, comparison and which way is good.
+
+    Attributes:
+        change: Against what it is compared with; its direction is coloured.
+        smallest_change_that_matters: In the unit of `change`; the colour then follows `judge`.
+            Without it, any change beyond chance counts.
+    """
 
     label: str
     value: Measured
     note: Prose | None = None
     good: Literal["up", "down", "neither"] = "neither"
     change: Measured | None = None
+    smallest_change_that_matters: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         value = self.value
@@ -457,16 +464,23 @@ class Tile:
             "range": f"{likely}{value.n:,} customers",
             "note": str(self.note) if self.note else None,
             "good": self.good,
-            "direction": _direction(self.change, self.good),
+            "direction": self._direction(),
         }
 
-
-def _direction(change: Measured | None, good: str) -> str:
-    if change is None or good == "neither" or change.value == 0:
-        return "neutral"
-    if isinstance(change, Estimate) and not change.excludes(0):
-        return "unsure"
-    return "good" if (change.value > 0) == (good == "up") else "bad"
+    def _direction(self) -> str:
+        change, smallest = self.change, self.smallest_change_that_matters
+        if change is None or self.good == "neither":
+            return "neutral"
+        if isinstance(change, Estimate) and smallest is not None:
+            verdict = judge(change, smallest)
+        elif isinstance(change, Estimate) and not change.excludes(0):
+            verdict = Verdict.CANNOT_TELL
+        else:
+            is_enough = change.value != 0 and abs(change.value) >= (smallest or 0)
+            verdict = Verdict.MATTERS if is_enough else Verdict.DOES_NOT_MATTER
+        if verdict is Verdict.MATTERS:
+            return "good" if (change.value > 0) == (self.good == "up") else "bad"
+        return "unsure" if verdict is Verdict.CANNOT_TELL else "neutral"
 
 
 @dataclass(frozen=True)
@@ -552,10 +566,15 @@ def show_result(result: R | Finding, *describe: Callable[[R], Any]) -> None:
 
 
 def show(*items: Any) -> None:
-    """Display findings, tiles, tables and charts in the notebook, in this order."""
+    """Display findings, tiles, tables and charts in the notebook, in this order.
+
+    None is passed over: a chart of which nothing may be shown.
+    """
     from IPython.display import display
 
     for item in items:
+        if item is None:
+            continue
         if isinstance(item, Iterable) and not isinstance(item, str | Mapping):
             show(*item)
         else:

@@ -82,20 +82,20 @@ def estimate_ratio(
 
     Args:
         numerator: One number per customer, e.g. spend.
-        denominator: One number per customer, e.g. orders.
+        denominator: One number per customer, e.g. orders. Customers with none are not counted
+            in `n`.
 
     Raises:
         TooFew: Fewer than two customers, or a denominator of zero.
     """
     ratio, residual, freedom = _ratio_parts(numerator, denominator)
-    n = len(residual)
     half = _half_width(residual, freedom, level)
     return Estimate(
         value=ratio,
         lower=ratio - half,
         upper=ratio + half,
         unit=unit,
-        n=n,
+        n=int(np.count_nonzero(np.asarray(denominator, dtype=float))),
         as_of=as_of,
         level=level,
         method="delta method over customers (Deng, Knoblich and Lu, 2018)",
@@ -120,12 +120,15 @@ def estimate_ratio_change(
         before: Numerator and denominator per customer, same order as in `after`.
         relative: Change as a share of the ratio before, else in its own unit.
 
+    Returns:
+        The change; its `n` counts customers with a denominator in either period.
+
     Raises:
         TooFew: Fewer than two customers, or nothing before to compare with.
     """
     ratio_before, residual_before, freedom_before = _ratio_parts(*before)
     ratio_after, residual_after, freedom_after = _ratio_parts(*after)
-    n = len(residual_before)
+    present = [np.asarray(pair[1], dtype=float) != 0 for pair in (before, after)]
     if relative:
         if ratio_before == 0:
             raise TooFew("nothing before to compare with")
@@ -140,7 +143,7 @@ def estimate_ratio_change(
         lower=change - half,
         upper=change + half,
         unit=unit,
-        n=n,
+        n=int((present[0] | present[1]).sum()),
         as_of=as_of,
         level=level,
         method="delta method over customers (Deng, Knoblich and Lu, 2018)",

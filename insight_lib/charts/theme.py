@@ -197,6 +197,8 @@ def _tidy(svg: str) -> str:
         elif turn and not turn.startswith("rotate(-0"):
             attributes["transform"] = turn
         if name == "path":
+            if not attributes.get("d"):  # a line outside the picture has no path
+                continue
             attributes["d"] = re.sub(r"\s+", " ", _short(attributes["d"])).strip()
         attributes = {k: _short(v) if k in "xy" else v for k, v in attributes.items()}
         attributes["style"] = _style(attributes.get("style", ""))

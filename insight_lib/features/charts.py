@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -17,12 +18,12 @@ from insight_lib.charts import (
     plot_waterfall,
 )
 from insight_lib.features.customers import Comparison
-from insight_lib.features.rhythm import OrderGaps, WeekRhythm
+from insight_lib.features.rhythm import GAP_BIN_DAYS, OrderGaps, WeekRhythm
 from insight_lib.features.story import readable
 from insight_lib.features.value import CategoryMoves, Concentration, RevenueChange, RfmGroups
-from insight_lib.findings import Measured, Prose, format_value
+from insight_lib.findings import Measured, Prose, Table, format_number, format_value
 
-_GAP_BIN_DAYS = (1, 2, 7, 14, 30)
+_MOST_LEFT_OUT = 0.1
 
 
 def chart_drivers(result: RevenueChange, *, market: str, source: str) -> Chart:
@@ -34,11 +35,9 @@ def chart_drivers(result: RevenueChange, *, market: str, source: str) -> Chart:
         list(result.drivers),
         caption=Caption(
             id="drivers",
-            title=Prose(
-                "{name} moved revenue most: {moved:signed}",
-                name=name,
-                moved=moved,
-            ),
+            title=Prose("{name} moved revenue most: {moved:signed}", name=name, moved=moved)
+            if result.change.excludes(0)
+            else Prose("What added to revenue, and what took from it"),
             subtitle=f"Revenue, {market}, last {_against(result.comparison)}",
             source=source,
             reading=Prose(
@@ -80,22 +79,29 @@ def chart_concentration(result: Concentration, *, market: str, source: str) -> C
     )
 
 
-def chart_gaps(result: OrderGaps, *, market: str, source: str, minimum_cell_size: int) -> Chart:
-    """Histogram of gaps between order days; no bar counts fewer than the minimum cell size."""
-    gaps = result.counts["gap_days"].to_numpy()
-    weights = result.counts["n_gaps"].to_numpy()
-    for width in _GAP_BIN_DAYS:
-        edges = np.arange(0.5, max(4 * result.most_days.value, 6 * width) + width, width)
-        counts, _ = np.histogram(gaps, bins=edges, weights=weights)
-        shown = int(np.argmax(np.append(counts, 0) < minimum_cell_size))
-        if edges[shown] > result.most_days.value:
+def chart_gaps(result: OrderGaps, *, market: str, source: str) -> Chart | None:
+    """Histogram of gaps between order days.
+
+    A bin with fewer customers than the minimum cell size is left blank, and bins are the
+    narrowest that leave out a tenth of the gaps at most. None if no bin is left.
+    """
+    minimum = result.minimum.value
+    for width in GAP_BIN_DAYS:
+        bins = result.bins[result.bins["width_days"] == width]
+        is_shown = bins["n_customers"] >= minimum
+        left_out = 1 - float(bins["n_gaps"][is_shown].sum() / bins["n_gaps"].sum())
+        if left_out <= _MOST_LEFT_OUT:
             break
-    counts, edges = counts[:shown], edges[: shown + 1]
-    beyond = float(weights[gaps > edges[-1]].sum() / weights.sum())
-    as_of = result.median_days.as_of
-    return plot_histogram(
-        [float(c) for c in counts],
-        [float(e) for e in edges],
+    shown = bins[is_shown]
+    if shown.empty:
+        return None
+    end = int(shown["first_day"].max()) + width
+    first_days = np.arange(1, end, width)
+    counts = shown.set_index("first_day")["n_gaps"].reindex(first_days, fill_value=0)
+    marks = ((result.median_days.value, "half"), (result.most_days.value, "nine in ten"))
+    chart = plot_histogram(
+        [float(count) for count in counts],
+        [float(day) - 0.5 for day in (*first_days, end)],
         caption=Caption(
             id="gaps",
             title=Prose(
@@ -107,18 +113,28 @@ def chart_gaps(result: OrderGaps, *, market: str, source: str, minimum_cell_size
             source=source,
             reading=Prose(
                 "Each bar counts gaps of one length; the customers who order often give many. "
-                "{beyond} of the gaps are longer than the picture.",
-                beyond=Measured(value=beyond, unit="share", n=result.median_days.n, as_of=as_of),
+                "Lengths of fewer than {minimum} customers are left blank: {left_out} of the gaps.",
+                minimum=result.minimum,
+                left_out=replace(result.median_days, value=left_out, unit="share"),
             ),
         ),
         unit="days",
         x_title="Days to the next order day",
         count_title="Gaps",
-        marks=[
-            Mark(at=result.median_days.value, text="half"),
-            Mark(at=result.most_days.value, text="nine in ten"),
-        ],
+        marks=[Mark(at=at, text=text) for at, text in marks if at < end],
     )
+    blank = f"fewer than {format_value(result.minimum)} customers"
+    rows = tuple(
+        (_days_in_words(day, width), format_number(count, "count") if count else blank)
+        for day, count in zip(first_days.tolist(), counts.tolist(), strict=True)
+    )
+    table = Table(title=str(chart.title), columns=("Days to the next order day", "Gaps"), rows=rows)
+    return replace(chart, table=table)
+
+
+def _days_in_words(first_day: int, width: int) -> str:
+    last_day = format_number(first_day + width - 1, "days")
+    return last_day if width == 1 else f"{first_day} to {last_day}"
 
 
 def chart_week(result: WeekRhythm, *, market: str, source: str) -> Chart:
@@ -131,7 +147,9 @@ def chart_week(result: WeekRhythm, *, market: str, source: str) -> Chart:
                 "{busiest} is the strongest day, {quietest} the weakest",
                 busiest=result.busiest,
                 quietest=result.quietest,
-            ),
+            )
+            if result.is_clear
+            else Prose("No day of the week stands out"),
             subtitle=f"Revenue against an average day, {market}, local time",
             source=source,
             reading=Prose(
@@ -145,7 +163,7 @@ def chart_week(result: WeekRhythm, *, market: str, source: str) -> Chart:
         upper="upper",
         unit="index",
         n="n_weeks",
-        highlight=[result.busiest],
+        highlight=[result.busiest] if result.is_clear else [],
         is_sorted=False,
         reference=Mark(at=1.0, text="average day"),
     )
@@ -203,13 +221,13 @@ def chart_rfm(result: RfmGroups, *, market: str, source: str) -> Chart:
                     value=float(best["customers"]),
                     unit="count",
                     n=int(best["customers"]),
-                    as_of=result.slipping.as_of,
+                    as_of=result.minimum.as_of,
                 ),
                 share=Measured(
                     value=float(best["revenue_share"]),
                     unit="share",
                     n=int(best["customers"]),
-                    as_of=result.slipping.as_of,
+                    as_of=result.minimum.as_of,
                 ),
             ),
             subtitle=f"Share of revenue by recency, frequency and spend, {market}",

@@ -49,6 +49,15 @@ def orders(lines: ir.Table) -> ir.Table:
     return by_order.mutate(order_date=by_order.ordered_local.date())
 
 
+def dated(lines: ir.Table) -> ir.Table:
+    """Order lines with `order_date`, the local day their order began, as in `orders`.
+
+    So a line that follows after midnight, or is taken back later, counts with its order.
+    """
+    began = lines.ordered_local.min().over(ibis.window(group_by=["order_id", "customer_id"]))
+    return lines.mutate(order_date=began.date())
+
+
 def purchases(by_order: ir.Table) -> ir.Table:
     """The orders that are not returns."""
     return by_order.filter(~by_order.is_return)
@@ -125,7 +134,7 @@ def customer_features(
         history_days: How far back to look; customers without an order in it are left out,
             those who only returned something among them.
         recent_days: Length of the recent window and of the one before it.
-        rfm_groups: Equal groups for the three scores, largest is best.
+        rfm_groups: Groups for the three scores, largest is best.
 
     Returns:
         One row per customer: customer_id, first_order_date, last_order_date,
@@ -133,8 +142,8 @@ def customer_features(
         mean_order_amount, mean_gap_days (missing after one order day), discount_share,
         coupon_share, returned_amount, weekend_share, evening_share, n_orders_recent,
         revenue_recent_amount, n_orders_before, revenue_before_amount, recency_score,
-        frequency_score, spend_score. Ties in the scores are broken by customer_id, so the
-        same input gives the same scores.
+        frequency_score, spend_score. Customers who are alike score alike, the lowest score of
+        their places, so groups are of equal size only where there are no ties.
     """
     history = by_order.filter(within(by_order.order_date, window(as_of, history_days)))
     recent = within(history.order_date, window(as_of, recent_days))
@@ -174,8 +183,8 @@ def customer_features(
     ).drop("discount_amount", "coupon_amount")
 
     def score(value: ir.Value) -> ir.IntegerValue:
-        order = [value, described.customer_id]
-        return ibis.ntile(rfm_groups).over(ibis.window(order_by=order)) + 1
+        customers_below = ibis.rank().over(ibis.window(order_by=value))
+        return customers_below * rfm_groups // described.count().over(ibis.window()) + 1
 
     return described.mutate(
         recency_score=score(-described.days_since_last_order),
@@ -200,13 +209,9 @@ class Reconciliation:
 
 
 def reconcile(lines: ir.Table, features: pd.DataFrame, days: tuple[date, date]) -> Reconciliation:
-    """Add revenue up both ways over the same days; amounts are exact decimals.
-
-    A line belongs to the day its order began, so a late return counts with its order.
-    """
-    began = lines.ordered_local.min().over(ibis.window(group_by=["order_id", "customer_id"]))
-    dated = lines.mutate(order_date=began.date())
-    chosen = dated.filter(within(dated.order_date, days))
+    """Add revenue up both ways over the same days; amounts are exact decimals."""
+    by_day = dated(lines)
+    chosen = by_day.filter(within(by_day.order_date, days))
     by_customer = chosen.group_by("customer_id").agg(
         amount=chosen.amount.sum(), n_lines=chosen.count(), largest=chosen.amount.max()
     )
@@ -229,7 +234,7 @@ def category_columns(lines: ir.Table, products: ir.Table, *, level: str) -> ir.T
     """Breadth and focus of each customer's baskets.
 
     Args:
-        lines: Order lines of the history window.
+        lines: Order lines of the history window, by the `order_date` of `dated`.
         products: `products`; lines without a product there count as "unknown".
         level: Column of `products` to group by, e.g. `department`.
 

@@ -31,9 +31,9 @@ class ReportingMoney:
     Attributes:
         by_customer: customer_id, revenue_amount (local, untouched) and
             revenue_reporting_amount, whole minor units that add up to `total` exactly.
-        total: Of all customers, rounded once to the minor unit.
-        local_total: The same revenue in the local currency.
-        exact_total: Before rounding; `total` differs by half a minor unit at most.
+        total: Of all days, rounded once to the minor unit.
+        local_total: Of all orders in the local currency, priced or not.
+        exact_total: Day by day, before rounding; `total` differs by half a minor unit at most.
         n_stale_days: Days priced at the rate of an earlier day, because theirs is missing.
         digits: Decimals of the reporting currency.
     """
@@ -115,7 +115,8 @@ def convert_revenue(
     """Convert each order at the rate of its local date, in exact decimals.
 
     Rounding happens once, at the end: whole minor units by largest remainder (Hamilton),
-    ties by customer, so that customers add up to the total to the cent.
+    ties by customer, so that customers add up to the total to the cent. The totals are added
+    up by day and not from the customers, so that a lost or doubled order shows.
 
     Args:
         by_order: As from `customers.orders`.
@@ -142,17 +143,21 @@ def convert_revenue(
     )
     digits = get_currency_precision(reporting_currency)
     unit = Decimal(1).scaleb(-digits)
-    exact_total = sum(frame["exact"], Decimal(0))
+    by_day = by_order.group_by("order_date").agg(amount=by_order.amount.sum()).to_pandas()
+    amounts = dict(zip(pd.to_datetime(by_day["order_date"]), by_day["amount"], strict=True))
+    prices = dict(zip(pd.to_datetime(rates["rate_date"]), rates["rate"], strict=True))
+    exact_total = sum(
+        (amount * prices[day] for day, amount in amounts.items() if day in prices), Decimal(0)
+    )
     total = exact_total.quantize(unit)
     frame["revenue_reporting_amount"] = _apportion(list(frame["exact"]), total, unit)
-    used = by_order.select("order_date").distinct().to_pandas()["order_date"]
-    stale = rates.loc[rates["is_stale"], "rate_date"]
+    stale = pd.to_datetime(rates.loc[rates["is_stale"], "rate_date"])
     return ReportingMoney(
         by_customer=frame.drop(columns="exact"),
         total=total,
-        local_total=sum(frame["revenue_amount"], Decimal(0)),
+        local_total=sum(amounts.values(), Decimal(0)),
         exact_total=exact_total,
-        n_stale_days=int(pd.to_datetime(used).isin(pd.to_datetime(stale)).sum()),
+        n_stale_days=len(amounts.keys() & set(stale)),
         currency=reporting_currency,
         local_currency=local_currency,
         conversion=conversion,

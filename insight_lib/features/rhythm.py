@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import ibis
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from insight_lib.features.customers import window, within
 from insight_lib.findings import Estimate, Measured, TooFew
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _LATE_FACTOR = 3
 _LATE_MINIMUM_ORDER_DAYS = 5
+GAP_BIN_DAYS = (1, 2, 7, 14, 30)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,19 +29,27 @@ class OrderGaps:
     """How long customers take to the next order day, and who is late by their own rhythm.
 
     Attributes:
-        counts: Gaps by length, columns gap_days and n_gaps.
+        counts: Gaps by length, columns gap_days, n_gaps and n_customers (distinct).
+        bins: The same in bins of each width of `GAP_BIN_DAYS`: width_days, first_day, n_gaps,
+            n_customers. Customers are distinct in their bin, so days do not add up to bins.
         median_days, most_days: Half, and nine in ten, of the gaps are at most this long.
         n_regular: Customers with at least five order days, so with a rhythm of their own.
-        n_late: Of them, silent for more than three times their own mean gap.
+        n_late: Of them, silent for more than three times their own mean gap; None below
+            `minimum`, and so is `late_revenue`.
+        n_late_by_chance: How many would be if nobody had changed, with its range.
         late_revenue: What the late ones spent in the history window.
+        minimum: Fewest customers that may be told of.
     """
 
     counts: pd.DataFrame
+    bins: pd.DataFrame
     median_days: Measured
     most_days: Measured
     n_regular: int
-    n_late: Measured
-    late_revenue: Measured
+    n_late: Measured | None
+    n_late_by_chance: Estimate
+    late_revenue: Measured | None
+    minimum: Measured
     late_factor: int = _LATE_FACTOR
 
 
@@ -50,12 +60,20 @@ def estimate_order_gaps(
     as_of: date,
     history_days: int,
     currency: str,
+    minimum_cell_size: int,
+    level: float = 0.95,
 ) -> OrderGaps:
     """Describe gaps between order days; several orders on one day count once.
+
+    Some are late by chance alone: of a buyer at random moments (Poisson) with n order days,
+    the silence after the last one exceeds c mean gaps with probability
+    (1 + c / (n - 1)) ** -(n - 1), an exponential against the mean of n - 1 others. Buyers
+    who are more regular than that are late less often, so the comparison is cautious.
 
     Args:
         by_order: As from `customers.orders`.
         features: As from `customers.customer_features`.
+        minimum_cell_size: Fewest customers that may be told of.
 
     Raises:
         TooFew: No customer has ordered on two days.
@@ -66,14 +84,24 @@ def estimate_order_gaps(
         ibis.window(group_by="customer_id", order_by="order_date")
     )
     gaps = days.mutate(gap_days=days.order_date.delta(previous, unit="day"))
-    counted = gaps.filter(gaps.gap_days.notnull()).group_by("gap_days").agg(n_gaps=ibis._.count())
-    counts = counted.order_by("gap_days").to_pandas()
-    if counts.empty:
+    widths = ibis.memtable(pd.DataFrame({"width_days": GAP_BIN_DAYS}))
+    binned = gaps.filter(gaps.gap_days.notnull()).cross_join(widths)
+    first_day = (binned.gap_days - 1) // binned.width_days * binned.width_days + 1
+    bins = (
+        binned.group_by(binned.width_days, first_day=first_day)
+        .agg(n_gaps=binned.count(), n_customers=binned.customer_id.nunique())
+        .order_by("width_days", "first_day")
+        .to_pandas()
+    )
+    if bins.empty:
         raise TooFew("no customer has ordered on two days")
+    counts = bins[bins["width_days"] == 1].rename(columns={"first_day": "gap_days"})
+    counts = counts.drop(columns="width_days").reset_index(drop=True)
     cumulated = counts["n_gaps"].cumsum() / counts["n_gaps"].sum()
     regular = features[features["n_order_days"] >= _LATE_MINIMUM_ORDER_DAYS]
     late = regular[regular["days_since_last_order"] > _LATE_FACTOR * regular["mean_gap_days"]]
     n = len(features)
+    enough = len(late) >= minimum_cell_size
 
     def quantile(share: float) -> Measured:
         gap = counts["gap_days"][np.searchsorted(cumulated, share)]
@@ -81,13 +109,40 @@ def estimate_order_gaps(
 
     return OrderGaps(
         counts=counts,
+        bins=bins,
         median_days=quantile(0.5),
         most_days=quantile(0.9),
         n_regular=len(regular),
-        n_late=Measured(value=len(late), unit="count", n=len(regular), as_of=as_of),
+        n_late=Measured(value=len(late), unit="count", n=len(regular), as_of=as_of)
+        if enough
+        else None,
+        n_late_by_chance=_late_by_chance(
+            regular["n_order_days"].to_numpy(dtype=float), as_of=as_of, level=level
+        ),
         late_revenue=Measured(
             value=float(late["revenue_amount"].sum()), unit=currency, n=len(late), as_of=as_of
-        ),
+        )
+        if enough
+        else None,
+        minimum=Measured(value=minimum_cell_size, unit="count", n=n, as_of=as_of),
+    )
+
+
+def _late_by_chance(n_order_days: np.ndarray, *, as_of: date, level: float) -> Estimate:
+    n_gaps = n_order_days - 1
+    share = (1 + _LATE_FACTOR / n_gaps) ** -n_gaps
+    expected = float(share.sum())
+    z = float(stats.norm.ppf(0.5 + level / 2))
+    half = z * float(np.sqrt((share * (1 - share)).sum()))
+    return Estimate(
+        value=expected,
+        lower=max(0.0, expected - half),
+        upper=expected + half,
+        unit="count",
+        n=len(share),
+        as_of=as_of,
+        level=level,
+        method="silence of random buyers (Poisson), normal range of the number of late ones",
     )
 
 

@@ -7,11 +7,20 @@ import pandas as pd
 from insight_lib.charts import Caption, Chart, Mark, plot_bars, plot_dots, plot_line
 from insight_lib.features.seasonality import YearRhythm
 from insight_lib.features.story import readable
-from insight_lib.findings import Prose
+from insight_lib.findings import Estimate, Prose, Verdict, judge
 
 
-def chart_year(result: YearRhythm, *, market: str, source: str) -> Chart:
-    """Season factor by week of the year."""
+def chart_year(
+    result: YearRhythm, *, smallest_swing_that_matters: float, market: str, source: str
+) -> Chart:
+    """Season factor by week of the year; the title says no more than the finding."""
+    title = {
+        Verdict.MATTERS: "The season swings by {swing} from low to peak",
+        Verdict.DOES_NOT_MATTER: "No season worth planning by (likely {swing:range})",
+    }.get(
+        judge(result.swing, smallest_swing_that_matters),
+        "How strong the season is we cannot tell yet (likely {swing:range})",
+    )
     curve = result.curve.iloc[:365:7].copy()
     year = str(result.swing.as_of.year + 1)
     curve["day"] = pd.to_datetime(
@@ -21,7 +30,7 @@ def chart_year(result: YearRhythm, *, market: str, source: str) -> Chart:
         curve,
         caption=Caption(
             id="year",
-            title=Prose("The season swings by {swing} from low to peak", swing=result.swing),
+            title=Prose(title, swing=result.swing),
             subtitle=f"Expected sales in {year} against an average day, {market}",
             source=source,
             reading=Prose(
@@ -65,15 +74,30 @@ def chart_events(result: YearRhythm, *, market: str, source: str) -> Chart:
     )
 
 
-def chart_category_seasons(strengths: pd.DataFrame, *, market: str, source: str) -> Chart:
-    """How seasonal each category is."""
+def chart_category_seasons(
+    strengths: pd.DataFrame,
+    *,
+    swing: Estimate,
+    smallest_swing_that_matters: float,
+    market: str,
+    source: str,
+) -> Chart:
+    """How seasonal each category is; none is named unless the market's own season is clear.
+
+    Args:
+        strengths: As from `seasonality.category_strengths`.
+        swing: Of the whole market, from `YearRhythm`.
+    """
+    is_clear = judge(swing, smallest_swing_that_matters) is Verdict.MATTERS
     frame = strengths.assign(category=strengths["category"].map(readable))
     top = frame.sort_values(["strength", "category"], ascending=[False, True]).iloc[0]
     return plot_bars(
         frame,
         caption=Caption(
             id="category-seasons",
-            title=Prose("{name} is the most seasonal category", name=str(top["category"])),
+            title=Prose("{name} is the most seasonal category", name=str(top["category"]))
+            if is_clear
+            else Prose("Which categories are seasonal we cannot tell yet"),
             subtitle=f"Strength of the yearly season, from none to all of the movement, {market}",
             source=source,
             reading=Prose(
@@ -85,5 +109,5 @@ def chart_category_seasons(strengths: pd.DataFrame, *, market: str, source: str)
         value="strength",
         unit="share",
         n="customers",
-        highlight=[str(top["category"])],
+        highlight=[str(top["category"])] if is_clear else [],
     )

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from insight_lib.features.money import ReportingMoney
 from insight_lib.features.seasonality import YearRhythm
-from insight_lib.findings import Check, Estimate, Finding, Measured, Prose, Verdict
+from insight_lib.findings import Check, Estimate, Finding, Measured, Prose, Verdict, judge
 
 _MONTHS = (
     "January",
@@ -30,7 +30,8 @@ _PREPARE_DAYS = 60
 def describe_year_rhythm(result: YearRhythm, *, smallest_swing_that_matters: float) -> Finding:
     """When the season peaks, and whether it is strong enough to plan by."""
     swing = result.swing
-    matters = swing.lower >= smallest_swing_that_matters
+    verdict = judge(swing, smallest_swing_that_matters)
+    matters = verdict is Verdict.MATTERS
     month = _MONTHS[result.peak_date.month - 1]
     if matters:
         statement = Prose(
@@ -38,10 +39,8 @@ def describe_year_rhythm(result: YearRhythm, *, smallest_swing_that_matters: flo
             month=month,
             swing=swing,
         )
-        verdict = Verdict.MATTERS
-    elif swing.upper < smallest_swing_that_matters:
+    elif verdict is Verdict.DOES_NOT_MATTER:
         statement = Prose("The year has no season worth planning by: {swing:range}.", swing=swing)
-        verdict = Verdict.DOES_NOT_MATTER
     else:
         statement = Prose(
             "A yearly season is likely, its size is not known well yet ({swing:range})."
@@ -49,7 +48,6 @@ def describe_year_rhythm(result: YearRhythm, *, smallest_swing_that_matters: flo
             else "Whether the year has a season we cannot tell yet ({swing:range}).",
             swing=swing,
         )
-        verdict = Verdict.CANNOT_TELL
     peak = _next_peak(result, swing.as_of)
     return Finding(
         id="features.yearly_season",
@@ -159,24 +157,31 @@ def describe_money(result: ReportingMoney, *, as_of: date) -> Finding:
 
 
 def describe_money_reconciliation(result: ReportingMoney, *, as_of: date) -> Check:
-    """Do customers add up to the total in both currencies, to the smallest unit."""
+    """Do customers add up to the total in both currencies, to the smallest unit.
+
+    The totals are added up by day; customers miss them if an order found no rate or two.
+    """
     n = len(result.by_customer)
     columns = result.by_customer
     exact = (
         sum(columns["revenue_amount"], Decimal(0)) == result.local_total
         and sum(columns["revenue_reporting_amount"], Decimal(0)) == result.total
     )
+    same = result.currency == result.local_currency
+    word = "add up to" if exact else "do not add up to"
     return Check(
         id="features.money_reconciliation",
         rows=("M3.3",),
-        statement=Prose(
+        statement=Prose("Customers {word} the total, to the smallest unit.", word=word)
+        if same
+        else Prose(
             "Customers {word} the total in both currencies, to the smallest unit; {stale} days "
-            "used the rate of the day before.",
-            word="add up to" if exact else "do not add up to",
+            "used the rate of a day before.",
+            word=word,
             stale=Measured(value=result.n_stale_days, unit="count", n=n, as_of=as_of),
         ),
         verdict=Verdict.PASS if exact else Verdict.FAIL,
         owner="data-engineer",
-        evidence=("transactions", "fx_rates"),
+        evidence=_LINES if same else ("transactions", "fx_rates"),
         so_what=Prose("{advice}", advice="No action." if exact else "Do not publish this total."),
     )

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from insight_lib.features.customers import within
+from insight_lib.features.customers import dated, within
 from insight_lib.findings import Estimate, TooFew
 
 if TYPE_CHECKING:
@@ -267,9 +267,11 @@ def category_strengths(
 
     Categories bought by fewer than `minimum_customers` are left out.
     """
-    order_date = lines.ordered_local.date()
-    chosen = lines.filter(within(order_date, (first_day, as_of)) & lines.customer_id.notnull())
-    named = chosen.mutate(calendar_date=chosen.ordered_local.date()).left_join(
+    by_day = dated(lines)
+    chosen = by_day.filter(
+        within(by_day.order_date, (first_day, as_of)) & by_day.customer_id.notnull()
+    )
+    named = chosen.mutate(calendar_date=chosen.order_date).left_join(
         products.select("product_id", category=level_column), "product_id"
     )
     daily = (

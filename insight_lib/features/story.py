@@ -38,6 +38,12 @@ def against(comparison: Comparison, as_of: date) -> Prose:
     return Prose("the {days} before", days=days)
 
 
+def _season_note(comparison: Comparison) -> str:
+    if comparison.is_year_before:
+        return ""
+    return " The data hold no full year before, so season and trend cannot be told apart."
+
+
 def describe_revenue(result: RevenueChange, *, smallest_change_that_matters: float) -> Finding:
     """Did revenue move, by how much, and which driver moved it most."""
     verdict = judge(result.change, smallest_change_that_matters)
@@ -51,11 +57,17 @@ def describe_revenue(result: RevenueChange, *, smallest_change_that_matters: flo
         revenue=result.revenue,
         move=change_phrase(result.change, smallest_change_that_matters),
     )
-    season = (
-        ""
-        if result.comparison.is_year_before
-        else " The data hold no full year before, so season and trend cannot be told apart."
-    )
+    note = _season_note(result.comparison)
+    if verdict is Verdict.DOES_NOT_MATTER:
+        so_what = Prose("Plan with the same revenue." + note)
+    elif not result.change.excludes(0):
+        so_what = Prose("Look for no cause until it is clear that revenue moved." + note)
+    else:
+        so_what = Prose(
+            "{driver} moved it most ({moved:signed}); look there first." + note,
+            driver=driver,
+            moved=moved,
+        )
     return Finding(
         id="features.revenue",
         rows=("M3.3",),
@@ -65,11 +77,7 @@ def describe_revenue(result: RevenueChange, *, smallest_change_that_matters: flo
         evidence=_LINES,
         value=result.revenue,
         good="up",
-        so_what=Prose(
-            "{driver} moved it most ({moved:signed}); look there first." + season,
-            driver=driver,
-            moved=moved,
-        ),
+        so_what=so_what,
         due=result.revenue.as_of + timedelta(days=30),
         weight=5 + abs(result.change.value),
     )
@@ -147,33 +155,53 @@ def _points(change: Estimate) -> Estimate:
 
 
 def describe_gaps(result: OrderGaps) -> Finding:
-    """What is a normal gap, and who is late by it."""
+    """What is a normal gap, and are more customers late by it than chance alone gives."""
     as_of = result.median_days.as_of
-    share = result.n_late.value / max(result.n_regular, 1)
     factor = Measured(value=result.late_factor, unit="ratio", n=1, as_of=as_of)
+    late, chance = result.n_late, result.n_late_by_chance
+    matters = late is not None and late.value > chance.upper
+    if late is None:
+        statement = Prose(
+            "Fewer than {minimum} regular customers are late by their own rhythm: silent for more "
+            "than {factor} times their usual gap.",
+            minimum=result.minimum,
+            factor=factor,
+        )
+    else:
+        statement = Prose(
+            "{late} regular customers are late by their own rhythm, silent for more than {factor} "
+            "times their usual gap; {chance} would be by chance.",
+            late=late,
+            factor=factor,
+            chance=chance,
+        )
+    usual = Prose(
+        "Half of all customers' gaps are at most {median}, nine in ten at most {most}",
+        median=result.median_days,
+        most=result.most_days,
+    )
+    if late is not None and result.late_revenue is not None and matters:
+        so_what = Prose(
+            "The late ones spent {revenue} in the period, and {excess} of them are more than "
+            "chance gives. {usual}: contact them before the silence becomes a habit.",
+            revenue=result.late_revenue,
+            excess=replace(late, value=late.value - chance.value),
+            usual=usual,
+        )
+    else:
+        so_what = Prose("{usual}: no campaign for the late ones is needed.", usual=usual)
     return Finding(
         id="features.late_customers",
         rows=("M3.1",),
-        statement=Prose(
-            "{late} regular customers are late by their own rhythm: silent for more than {factor} "
-            "times their usual gap.",
-            late=result.n_late,
-            factor=factor,
-        ),
-        verdict=Verdict.MATTERS if share >= 0.05 else Verdict.DOES_NOT_MATTER,
+        statement=statement,
+        verdict=Verdict.MATTERS if matters else Verdict.DOES_NOT_MATTER,
         owner="crm-lead",
         evidence=_LINES,
-        value=result.n_late,
+        value=late,
         good="down",
-        so_what=Prose(
-            "They spent {revenue} in the period. Half of all customers' gaps are at most {median}, "
-            "nine in ten at most {most}: contact them before the silence becomes a habit.",
-            revenue=result.late_revenue,
-            median=result.median_days,
-            most=result.most_days,
-        ),
-        due=as_of + timedelta(days=14),
-        weight=4 + share,
+        so_what=so_what,
+        due=as_of + timedelta(days=14) if matters else None,
+        weight=4 + late.value / result.n_regular if late is not None and matters else 2,
     )
 
 
@@ -207,29 +235,31 @@ def describe_concentration(result: Concentration) -> Finding:
 
 def describe_rfm_groups(result: RfmGroups) -> Finding:
     """Good customers who have become less recent."""
-    some = result.slipping.value > 0
-    return Finding(
-        id="features.slipping",
-        rows=("M3.1",),
-        statement=Prose(
+    if result.slipping is None or result.slipping_revenue is None:
+        statement = Prose(
+            "Fewer than {minimum} good customers have not been seen as recently as most.",
+            minimum=result.minimum,
+        )
+        advice, verdict = "Too few to act on as a group; keep watching.", Verdict.DOES_NOT_MATTER
+    else:
+        statement = Prose(
             "{slipping} good customers have not been seen as recently as most; "
             "they brought {revenue}.",
             slipping=result.slipping,
             revenue=result.slipping_revenue,
-        ),
-        verdict=Verdict.MATTERS if some else Verdict.DOES_NOT_MATTER,
+        )
+        advice = "Start with these: high value, first signs of leaving, still easy to reach."
+        verdict = Verdict.MATTERS
+    return Finding(
+        id="features.slipping",
+        rows=("M3.1",),
+        statement=statement,
+        verdict=verdict,
         owner="crm-lead",
         evidence=_LINES,
         value=result.slipping_revenue,
         good="down",
-        so_what=Prose(
-            "{advice}",
-            advice=(
-                "Start with these: high value, first signs of leaving, still easy to reach."
-                if some
-                else "Nobody of value is slipping by this rule; keep watching."
-            ),
-        ),
+        so_what=Prose(advice),
         weight=2.2,
     )
 
@@ -239,12 +269,14 @@ def describe_category_moves(
 ) -> Finding:
     """Which category moved beyond chance."""
     before = against(comparison, as_of)
+    note = _season_note(comparison)
     if result.strongest is None:
         statement = Prose(
             "No category's share of revenue moved beyond chance against {before}.",
             before=before,
         )
-        verdict, so_what, value = Verdict.CANNOT_TELL, Prose("Keep the ranges as planned."), None
+        verdict, value = Verdict.CANNOT_TELL, None
+        so_what = Prose("Keep the ranges as planned." + note)
     else:
         name, value = result.strongest
         statement = Prose(
@@ -260,7 +292,7 @@ def describe_category_moves(
         )
         so_what = Prose(
             "{clear} of {all} categories moved beyond chance, tested together; check price, range "
-            "and season of this one first.",
+            "and season of this one first." + note,
             clear=clear,
             all=Measured(value=len(result.moves), unit="count", n=value.n, as_of=as_of),
         )
@@ -367,15 +399,28 @@ def not_measurable(
 
 
 def headline_tiles(
-    revenue: RevenueChange, repeat: RepeatRate, gaps: OrderGaps, concentration: Concentration
+    revenue: RevenueChange,
+    repeat: RepeatRate,
+    gaps: OrderGaps,
+    concentration: Concentration,
+    *,
+    smallest_change_that_matters: float,
+    smallest_repeat_change_that_matters: float,
 ) -> Tiles:
-    """The numbers a category manager looks for first."""
+    """The numbers a category manager looks for first; their colours follow the findings.
+
+    Args:
+        smallest_change_that_matters: Of revenue and of spend per order, as a share.
+        smallest_repeat_change_that_matters: Of the repeat rate, as a share.
+    """
+    late: Measured | Prose = gaps.n_late or Prose("fewer than {minimum}", minimum=gaps.minimum)
     return Tiles(
         (
             Tile(
                 label="Revenue, recent window",
                 value=revenue.revenue,
                 change=revenue.change,
+                smallest_change_that_matters=smallest_change_that_matters,
                 good="up",
                 note=Prose("{change:signed}", change=revenue.change),
             ),
@@ -383,6 +428,7 @@ def headline_tiles(
                 label="Spend per order",
                 value=revenue.order_amount,
                 change=revenue.order_amount_change,
+                smallest_change_that_matters=smallest_change_that_matters,
                 good="up",
                 note=Prose("{change:signed}", change=revenue.order_amount_change),
             ),
@@ -390,13 +436,14 @@ def headline_tiles(
                 label="Order again in time",
                 value=repeat.rate,
                 change=repeat.change,
+                smallest_change_that_matters=smallest_repeat_change_that_matters,
                 good="up",
                 note=Prose("{change:signed}", change=_points(repeat.change)),
             ),
             Tile(
                 label="Revenue from the best fifth",
                 value=concentration.share,
-                note=Prose("{late} regulars are late", late=gaps.n_late),
+                note=Prose("{late} regulars are late", late=late),
             ),
         )
     )

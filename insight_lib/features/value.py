@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from insight_lib.features.customers import Comparison, category_spend, within
+from insight_lib.features.customers import Comparison, category_spend, dated, within
 from insight_lib.findings import Estimate, Measured, TooFew
 from insight_lib.statistics import (
     benjamini_hochberg,
@@ -155,19 +155,28 @@ class RfmGroups:
     Attributes:
         groups: group, customers, revenue_amount, revenue_share, mean_days_since_last_order.
         slipping: Good customers (upper two fifths by orders and by spend) who are in the
-            lower two fifths by recency.
+            lower two fifths by recency; None below `minimum`, and so is `slipping_revenue`.
         slipping_revenue: What they spent in the history window.
+        minimum: Fewest customers that may be told of.
     """
 
     groups: pd.DataFrame
-    slipping: Measured
-    slipping_revenue: Measured
+    slipping: Measured | None
+    slipping_revenue: Measured | None
+    minimum: Measured
 
 
 def describe_rfm(
     features: pd.DataFrame, *, as_of: date, rfm_groups: int, currency: str, minimum_cell_size: int
 ) -> RfmGroups:
-    """Group customers by their three scores; groups under the minimum size are not shown."""
+    """Group customers by their three scores; every customer is in one group.
+
+    Groups under the minimum size are merged into the steady middle, with the next smallest
+    one where that is still too small.
+
+    Raises:
+        TooFew: All customers are alike, or no two groups are large enough.
+    """
     upper, lower = 0.6 * rfm_groups, 0.4 * rfm_groups
     recent = features["recency_score"] > upper
     gone = features["recency_score"] <= lower
@@ -178,6 +187,12 @@ def describe_rfm(
         ["champions", "slipping", "new", "asleep"],
         default="steady",
     )
+    if len(np.unique(group)) < 2:
+        raise TooFew("the customers are too alike to group")
+    is_slipping = group == "slipping"
+    group = _merge_small(group, minimum_cell_size)
+    if len(np.unique(group)) < 2:
+        raise TooFew(f"no two groups have {minimum_cell_size} customers")
     revenue = features["revenue_amount"].astype(float)
     frame = pd.DataFrame(
         {"group": group, "revenue": revenue, "days": features["days_since_last_order"]}
@@ -192,15 +207,31 @@ def describe_rfm(
         .reset_index()
     )
     summary["revenue_share"] = summary["revenue_amount"] / revenue.sum()
-    slipping = frame[frame["group"] == "slipping"]
-    shown = summary[summary["customers"] >= minimum_cell_size]
+    slipping = frame[is_slipping]
+    n, enough = len(features), len(slipping) >= minimum_cell_size
     return RfmGroups(
-        groups=shown.assign(group=shown["group"].map(RFM_NAMES)),
-        slipping=Measured(value=len(slipping), unit="count", n=len(features), as_of=as_of),
+        groups=summary.assign(group=summary["group"].map(RFM_NAMES)),
+        slipping=Measured(value=len(slipping), unit="count", n=n, as_of=as_of) if enough else None,
         slipping_revenue=Measured(
             value=float(slipping["revenue"].sum()), unit=currency, n=len(slipping), as_of=as_of
-        ),
+        )
+        if enough
+        else None,
+        minimum=Measured(value=minimum_cell_size, unit="count", n=n, as_of=as_of),
     )
+
+
+def _merge_small(group: np.ndarray, minimum: int) -> np.ndarray:
+    names, counts = np.unique(group, return_counts=True)
+    sizes = {str(name): int(count) for name, count in zip(names, counts, strict=True)}
+    merged = {name for name, size in sizes.items() if size < minimum}
+    if merged:
+        merged.add("steady")
+        # The slipping ones are told of by name, so they would give the others away.
+        others = sorted(sizes.keys() - merged, key=lambda g: (g == "slipping", sizes[g], g))
+        if sum(sizes.get(name, 0) for name in merged) < minimum:
+            merged.update(others[:1])
+    return np.where(np.isin(group, list(merged)), "steady", group)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,15 +261,18 @@ def estimate_category_moves(
     """Change of each category's share of revenue, with customers as independent units.
 
     Args:
-        lines: `transactions`.
+        lines: `transactions`; a line counts on the day its order began, as in revenue.
         products: `products`.
         level_column: Column of `products` to compare by.
         minimum_customers: Categories bought by fewer in either window are left out.
+
+    Raises:
+        TooFew: Fewer than two categories can be compared.
     """
-    order_date = lines.ordered_local.date()
+    by_day = dated(lines)
 
     def spend(days: tuple[date, date]) -> pd.DataFrame:
-        chosen = lines.filter(within(order_date, days))
+        chosen = by_day.filter(within(by_day.order_date, days))
         return category_spend(chosen, products, level=level_column).to_pandas()
 
     after, before = spend(comparison.after), spend(comparison.before)
@@ -261,6 +295,11 @@ def estimate_category_moves(
         )
         estimates.append(_in_points(change))
         rows.append((category, new.sum() / total_after.sum(), len(parts[1])))
+    if len(rows) < 2:
+        raise TooFew(
+            f"{len(rows)} categories with {minimum_customers} customers in both windows, "
+            "and it takes two"
+        )
     moves = pd.DataFrame(rows, columns=["category", "revenue_share", "customers"])
     moves["change_points"] = [e.value for e in estimates]
     moves["lower"] = [e.lower for e in estimates]

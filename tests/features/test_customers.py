@@ -12,10 +12,15 @@ import pytest
 
 from insight_lib.features.customers import (
     category_columns,
+    category_spend,
+    choose_comparison,
     customer_features,
+    dated,
     orders,
     reconcile,
     window,
+    window_totals,
+    within,
 )
 
 AS_OF = date(2024, 3, 31)
@@ -105,12 +110,45 @@ def test_windows_touch_and_do_not_overlap() -> None:
     assert (recent[0] - before[1]).days == 1
 
 
-def test_the_same_input_gives_the_same_scores_whatever_the_order() -> None:
-    many = [(f"o{i}", "1", f"c{i:02}", "2024-03-10 10:00", "milk", "5.00", "0") for i in range(40)]
-    first, second = described(many), described(many[::-1])
+def test_customers_who_are_alike_score_alike_whatever_their_name_and_order() -> None:
+    def bought(amounts: list[str]) -> list[tuple]:
+        return [
+            (f"o{i}", "1", f"c{i:02}", "2024-03-10 10:00", "milk", amount, "0")
+            for i, amount in enumerate(amounts)
+        ]
+
+    alike = bought(["5.00"] * 40)
+    first, second = described(alike), described(alike[::-1])
     pd.testing.assert_frame_equal(first, second)
-    # All alike: the tie is broken by customer, and the groups are equal.
-    assert first.spend_score.value_counts().to_dict() == {1: 20, 2: 20}
+    assert set(first.spend_score) == set(first.recency_score) == {1}
+    # All different: equal groups. Thirty alike below ten others: two groups of these sizes.
+    different = described(bought([f"{i}.00" for i in range(1, 41)]))
+    assert different.spend_score.value_counts().to_dict() == {1: 20, 2: 20}
+    tied = described(bought(["5.00"] * 30 + ["6.00"] * 10))
+    assert tied.spend_score.value_counts().to_dict() == {1: 30, 2: 10}
+
+
+def test_an_order_over_midnight_is_in_one_window_for_revenue_and_categories() -> None:
+    comparison = choose_comparison(AS_OF, days=30, first_day=date(2024, 1, 1))
+    # The recent window begins on 2 March; the order begins the evening before.
+    lines = table(
+        [
+            ("o1", "1", "ann", "2024-03-01 23:50", "milk", "10.00", "0"),
+            ("o1", "2", "ann", "2024-03-02 00:10", "wine", "5.00", "0"),
+            ("o2", "1", "ann", "2024-03-20 10:00", "milk", "7.00", "0"),
+        ]
+    )
+    products = ibis.memtable(pd.DataFrame({"product_id": ["milk"], "department": ["Dairy"]}))
+    totals = window_totals(orders(lines), comparison).iloc[0]
+    for days, revenue in (
+        (comparison.after, totals.revenue_after_amount),
+        (comparison.before, totals.revenue_before_amount),
+    ):
+        by_day = dated(lines)
+        chosen = by_day.filter(within(by_day.order_date, days))
+        spend = category_spend(chosen, products, level="department").to_pandas()
+        assert spend["amount"].sum() == revenue
+    assert (totals.revenue_after_amount, totals.revenue_before_amount) == (7, 15)
 
 
 def test_features_add_up_to_the_lines_and_a_lost_line_is_seen() -> None:

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from insight_lib.features.money import convert_revenue, daily_rates
-from insight_lib.findings import TooFew
+from insight_lib.features.season_story import describe_money_reconciliation
+from insight_lib.findings import TooFew, Verdict
 from insight_lib.lake.ingest import ingest_market
 from tests.conftest import TRANSACTIONS_YAML, ProjectFolder
 
@@ -88,6 +89,38 @@ def test_conversion_by_hand_and_to_the_cent() -> None:
     assert money.total == Decimal("14.92")
     assert money.local_total == 2100
     assert money.n_stale_days == 2
+
+
+@pytest.mark.row("M3.3")
+@pytest.mark.parametrize("fault", ["missing", "doubled"])
+def test_a_rate_table_that_misses_or_doubles_a_day_fails_the_check(fault: str) -> None:
+    orders = by_order([("a", "2024-01-01", "1000"), ("b", "2024-01-03", "100")])
+    good = rates("JPY", "EUR")
+    third = good["rate_date"] == date(2024, 1, 3)
+    bad = good[~third] if fault == "missing" else pd.concat([good, good[third]])
+    currencies = {"local_currency": "JPY", "reporting_currency": "EUR"}
+    check = describe_money_reconciliation(
+        convert_revenue(orders, good, **currencies), as_of=date(2024, 1, 6)
+    )
+    assert check.verdict is Verdict.PASS
+    assert check.evidence == ("transactions", "fx_rates")
+    money = convert_revenue(orders, bad, **currencies)
+    assert money.local_total == 1100
+    check = describe_money_reconciliation(money, as_of=date(2024, 1, 6))
+    assert check.verdict is Verdict.FAIL
+    assert "do not add up" in str(check.statement)
+
+
+@pytest.mark.row("M3.3")
+def test_one_currency_needs_no_rates() -> None:
+    orders = by_order([("a", "2024-01-01", "10.005"), ("b", "2024-01-03", "1.50")])
+    money = convert_revenue(
+        orders, rates("EUR", "EUR"), local_currency="EUR", reporting_currency="EUR"
+    )
+    check = describe_money_reconciliation(money, as_of=date(2024, 1, 6))
+    assert check.verdict is Verdict.PASS
+    assert check.evidence == ("transactions",)
+    assert "currencies" not in str(check.statement)
 
 
 @pytest.mark.row("M3.3")

@@ -10,8 +10,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from insight_lib.charts import Caption, Mark, plot_histogram
+from insight_lib.features.charts import chart_drivers, chart_gaps, chart_rfm, chart_week
 from insight_lib.features.customers import choose_comparison, window_totals
 from insight_lib.features.rhythm import (
+    OrderGaps,
     estimate_order_gaps,
     estimate_repeat_rate,
     estimate_week_rhythm,
@@ -21,6 +24,9 @@ from insight_lib.features.story import (
     describe_gaps,
     describe_repeat,
     describe_revenue,
+    describe_rfm_groups,
+    describe_week,
+    headline_tiles,
 )
 from insight_lib.features.value import (
     describe_rfm,
@@ -28,7 +34,9 @@ from insight_lib.features.value import (
     estimate_concentration,
     estimate_revenue_change,
 )
-from insight_lib.findings import TooFew, Verdict
+from insight_lib.findings import Estimate, Prose, Tile, TooFew, Verdict, show
+from insight_lib.statistics import estimate_ratio, estimate_ratio_change
+from tests.truth.helpers import assert_false_alarm_rate
 
 AS_OF = date(2024, 12, 31)
 BEFORE = choose_comparison(AS_OF, days=90, first_day=date(2024, 6, 1))
@@ -55,6 +63,19 @@ def features(**columns: list) -> pd.DataFrame:
     return pd.DataFrame({"customer_id": [f"c{i}" for i in range(n)], **columns})
 
 
+def order_gaps(
+    rows: list[tuple[str, str, float]], frame: pd.DataFrame, *, minimum: int
+) -> OrderGaps:
+    return estimate_order_gaps(
+        by_order(rows),
+        frame,
+        as_of=AS_OF,
+        history_days=365,
+        currency="EUR",
+        minimum_cell_size=minimum,
+    )
+
+
 def test_gaps_by_hand() -> None:
     # Gaps of a: 7, 7, 7, 7; b: 30. Two orders of a on one day are one order day.
     dates = days_before(128, 121, 114, 107, 100, 100)
@@ -65,11 +86,117 @@ def test_gaps_by_hand() -> None:
         mean_gap_days=[7.0, 30.0],
         revenue_amount=[60.0, 10.0],
     )
-    gaps = estimate_order_gaps(by_order(rows), frame, as_of=AS_OF, history_days=365, currency="EUR")
+    gaps = order_gaps(rows, frame, minimum=1)
     assert dict(zip(gaps.counts["gap_days"], gaps.counts["n_gaps"], strict=True)) == {7: 4, 30: 1}
     assert (gaps.median_days.value, gaps.most_days.value) == (7, 30)
+    assert gaps.n_late is not None
+    assert gaps.late_revenue is not None
     assert (gaps.n_regular, gaps.n_late.value, gaps.late_revenue.value) == (1, 1, 60.0)
+    # Five order days, four gaps: (1 + 3 / 4) ** -4.
+    assert gaps.n_late_by_chance.value == pytest.approx(0.1066, abs=1e-4)
     assert "1 regular customers are late" in str(describe_gaps(gaps).statement)
+    few = describe_gaps(order_gaps(rows, frame, minimum=10))
+    assert str(few.statement).startswith("Fewer than 10 regular customers are late")
+    assert few.value is None
+    assert "60" not in f"{few.so_what}"
+
+
+def silent_customers(*, n_late: int, n_on_time: int) -> OrderGaps:
+    """Six order days, one each five days: a chance of (1 + 3 / 5) ** -5, or 9.5 %, to be late."""
+    late = [True] * n_late + [False] * n_on_time
+    frame = features(
+        n_order_days=[6] * len(late),
+        days_since_last_order=[16 if is_late else 15 for is_late in late],
+        mean_gap_days=[5.0] * len(late),
+        revenue_amount=[10.0] * len(late),
+    )
+    return order_gaps([("a", d, 1.0) for d in days_before(9, 2)], frame, minimum=10)
+
+
+def test_late_customers_matter_beyond_those_that_chance_makes_late() -> None:
+    # Of 1,000, chance makes 95.4 late, give or take 1.96 * 9.29 = 18.2.
+    usual = describe_gaps(silent_customers(n_late=113, n_on_time=887))
+    assert usual.verdict is Verdict.DOES_NOT_MATTER
+    assert "95 would be by chance" in str(usual.statement)
+    assert "no campaign" in str(usual.so_what)
+    many = describe_gaps(silent_customers(n_late=114, n_on_time=886))
+    assert many.verdict is Verdict.MATTERS
+    assert "19 of them are more than chance gives" in str(many.so_what)
+
+
+def late_verdict(seed: int, *, share_leaving: float) -> Verdict:
+    """Buyers at random moments of a year; some stop after half of it."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for i in range(800):
+        until = 182 if rng.random() < share_leaving else 365
+        moments = rng.uniform(0, 365, rng.poisson(rng.gamma(4, 3)))
+        rows += [(f"c{i}", int(day)) for day in set(moments[moments < until].astype(int))]
+    days = pd.DataFrame(rows, columns=["customer_id", "day"]).groupby("customer_id")["day"]
+    frame = days.agg(n_order_days="size", first="min", last="max").reset_index()
+    frame["days_since_last_order"] = 364 - frame["last"]
+    frame["mean_gap_days"] = (frame["last"] - frame["first"]) / (frame["n_order_days"] - 1)
+    frame["revenue_amount"] = 10.0
+    two_days = [("a", d, 1.0) for d in days_before(9, 2)]
+    return describe_gaps(order_gaps(two_days, frame, minimum=10)).verdict
+
+
+@pytest.mark.slow
+def test_random_buyers_who_stay_are_rarely_called_late_and_leavers_are() -> None:
+    runs = 60
+    stayed = [late_verdict(seed, share_leaving=0.0) is Verdict.MATTERS for seed in range(runs)]
+    left = [late_verdict(seed, share_leaving=0.15) is Verdict.MATTERS for seed in range(runs)]
+    assert_false_alarm_rate(stayed, 0.05)
+    assert sum(left) >= 0.9 * runs
+
+
+@pytest.mark.parametrize("days", [(1, 90), (1, 5, 90)])
+def test_gaps_of_too_few_customers_make_no_chart_and_no_crash(days: tuple[int, ...]) -> None:
+    rows = [("a", d, 1.0) for d in days_before(*np.cumsum([0, *days]).tolist())]
+    frame = features(
+        n_order_days=[3], days_since_last_order=[0], mean_gap_days=[45.0], revenue_amount=[3.0]
+    )
+    assert chart_gaps(order_gaps(rows, frame, minimum=2), market="x", source="y") is None
+    show(None)
+    assert chart_gaps(order_gaps(rows, frame, minimum=1), market="x", source="y") is not None
+
+
+def test_a_mark_outside_the_picture_is_no_crash() -> None:
+    caption = Caption(id="x", title=Prose("x"), subtitle="", source="", reading=Prose("x"))
+    chart = plot_histogram(
+        [5.0],
+        [0.5, 1.5],
+        caption=caption,
+        unit="days",
+        x_title="days",
+        marks=[Mark(at=90, text="far")],
+    )
+    assert "<svg" in chart.svg
+
+
+def test_a_bar_needs_customers_and_not_gaps_and_a_small_one_is_blank() -> None:
+    # Twelve customers with gaps of 1 and 3 days; one with thirty gaps of 2 days; one with 40.
+    rows = [(f"c{i:02}", d, 1.0) for i in range(12) for d in days_before(4, 3, 0)]
+    rows += [("often", d, 1.0) for d in days_before(*range(0, 62, 2))]
+    rows += [("once", d, 1.0) for d in days_before(41, 1)]
+    frame = features(
+        n_order_days=[3], days_since_last_order=[0], mean_gap_days=[2.0], revenue_amount=[3.0]
+    )
+    gaps = order_gaps(rows, frame, minimum=10)
+    assert gaps.counts.set_index("gap_days").loc[2].to_dict() == {"n_gaps": 30, "n_customers": 1}
+    chart = chart_gaps(gaps, market="x", source="y")
+    assert chart is not None
+    assert chart.table is not None
+    # Days 1 to 2 hold thirteen customers; day 40 is one customer's.
+    assert chart.table.rows == (("1 to 2 days", "42"), ("3 to 4 days", "12"))
+    # A small bin between large ones is blank, and does not end the picture.
+    middle = [(f"d{i:02}", d, 1.0) for i in range(12) for d in days_before(50, 49, 0)]
+    chart = chart_gaps(order_gaps(rows + middle, frame, minimum=10), market="x", source="y")
+    assert chart is not None
+    assert chart.table is not None
+    assert chart.table.rows[0][1] != "fewer than 10 customers"
+    assert "fewer than 10 customers" in dict(chart.table.rows).values()
+    assert chart.table.rows[-1][1] == "12"
 
 
 def test_nobody_with_two_days_is_too_few() -> None:
@@ -83,6 +210,7 @@ def test_nobody_with_two_days_is_too_few() -> None:
             as_of=AS_OF,
             history_days=365,
             currency="EUR",
+            minimum_cell_size=10,
         )
 
 
@@ -183,6 +311,98 @@ def test_sentences_follow_the_data() -> None:
     assert "too small to act on" in words(40.0)
 
 
+def test_nobody_is_sent_after_a_driver_of_what_may_be_chance() -> None:
+    spend = np.random.default_rng(0).gamma(1, 40, (2, 60))
+    result = estimate_revenue_change(
+        revenue_frame(spend[0].tolist(), spend[1].tolist(), [2] * 60, [2] * 60),
+        BEFORE,
+        as_of=AS_OF,
+        currency="EUR",
+    )
+    assert not result.change.excludes(0)
+    finding = describe_revenue(result, smallest_change_that_matters=0.03)
+    assert finding.verdict is Verdict.CANNOT_TELL
+    assert "look there first" not in str(finding.so_what)
+    assert "moved revenue most" not in str(chart_drivers(result, market="x", source="y").title)
+    sure = estimate_revenue_change(
+        revenue_frame([40.0] * 50, [50.0] * 50, [2] * 50, [2] * 50),
+        BEFORE,
+        as_of=AS_OF,
+        currency="EUR",
+    )
+    finding = describe_revenue(sure, smallest_change_that_matters=0.03)
+    assert "Spend per order moved it most" in str(finding.so_what)
+    assert "Spend per order moved" in str(chart_drivers(sure, market="x", source="y").title)
+
+
+def test_a_figure_counts_the_customers_behind_it() -> None:
+    # Three of five customers have orders now; the fourth had some before, the fifth never.
+    orders, before = [1, 2, 1, 0, 0], [1, 1, 0, 3, 0]
+    spend, spend_before = [10.0, 30.0, 5.0, 0.0, 0.0], [9.0, 8.0, 0.0, 20.0, 0.0]
+    assert estimate_ratio(spend, orders, unit="EUR", as_of=AS_OF).n == 3
+    change = estimate_ratio_change(
+        (spend_before, before), (spend, orders), as_of=AS_OF, relative=True
+    )
+    assert change.n == 4
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "direction"),
+    [
+        (0.03, 0.05, "good"),
+        (-0.05, -0.03, "bad"),
+        (0.01, 0.03, "unsure"),  # surely up, not surely enough
+        (-0.01, 0.03, "unsure"),
+        (0.005, 0.015, "neutral"),  # surely up, surely too little
+    ],
+)
+def test_the_colour_of_a_tile_is_the_verdict_of_its_change(
+    lower: float, upper: float, direction: str
+) -> None:
+    change = Estimate(
+        value=(lower + upper) / 2,
+        lower=lower,
+        upper=upper,
+        unit="share",
+        n=100,
+        as_of=AS_OF,
+        method="by hand",
+    )
+    tile = Tile(
+        label="x", value=change, change=change, good="up", smallest_change_that_matters=0.02
+    )
+    assert tile.to_json()["direction"] == direction
+
+
+def test_headline_tiles_judge_by_the_thresholds() -> None:
+    spend = np.linspace(20, 60, 100)
+    revenue = estimate_revenue_change(
+        revenue_frame(spend.tolist(), (1.25 * spend).tolist(), [2] * 100, [2] * 100),
+        BEFORE,
+        as_of=AS_OF,
+        currency="EUR",
+    )
+    rows = [(f"c{i}", d, 1.0) for i in range(30) for d in days_before(80, 70, 40, 20)]
+    repeat = estimate_repeat_rate(by_order(rows), as_of=AS_OF, window_days=30)
+    best = estimate_concentration(features(revenue_amount=spend.tolist()), as_of=AS_OF)
+    gaps = silent_customers(n_late=3, n_on_time=100)
+
+    def directions(smallest: float) -> list[str]:
+        tiles = headline_tiles(
+            revenue,
+            repeat,
+            gaps,
+            best,
+            smallest_change_that_matters=smallest,
+            smallest_repeat_change_that_matters=0.02,
+        ).tiles
+        assert str(tiles[3].note) == "fewer than 10 regulars are late"
+        return [str(tile.to_json()["direction"]) for tile in tiles]
+
+    assert directions(0.03) == ["good", "good", "neutral", "neutral"]
+    assert directions(0.5) == ["neutral"] * 4
+
+
 def test_week_by_hand() -> None:
     # Fourteen whole weeks: 20 on Saturdays, 10 on every other day.
     start = date(2024, 9, 23)  # a Monday
@@ -197,6 +417,15 @@ def test_week_by_hand() -> None:
     assert result.busiest_index.value == pytest.approx(20 / (80 / 7))
     assert result.by_day["index"].sum() == pytest.approx(7)
     assert result.is_clear
+    assert "strongest" in str(chart_week(result, market="x", source="y").title)
+    even = estimate_week_rhythm(
+        by_order([(c, day, 10.0) for c, day, _ in rows]),
+        as_of=start + timedelta(days=97),
+        history_days=365,
+        n=1,
+    )
+    assert "No day of the week stands out" in str(describe_week(even).statement)
+    assert str(chart_week(even, market="x", source="y").title) == "No day of the week stands out"
     with pytest.raises(TooFew):
         estimate_week_rhythm(
             by_order(rows[:40]), as_of=start + timedelta(days=39), history_days=365, n=1
@@ -223,11 +452,69 @@ def test_concentration_and_groups_cover_everyone_once() -> None:
     groups = describe_rfm(frame, as_of=AS_OF, rfm_groups=5, currency="EUR", minimum_cell_size=10)
     assert groups.groups["customers"].sum() == n
     assert groups.groups["revenue_share"].sum() == pytest.approx(1)
-    shown = describe_rfm(frame, as_of=AS_OF, rfm_groups=5, currency="EUR", minimum_cell_size=10_000)
-    assert shown.groups.empty
+    with pytest.raises(TooFew, match="no two groups have 10000"):
+        describe_rfm(frame, as_of=AS_OF, rfm_groups=5, currency="EUR", minimum_cell_size=10_000)
 
 
-def moves(shift: float, seed: int = 0, customers: int = 400):
+_SCORES = {"champions": (5, 5, 5), "slipping": (1, 5, 5), "steady": (3, 3, 3), "asleep": (1, 1, 1)}
+
+
+def scored(**groups: int) -> pd.DataFrame:
+    """Customers by group: recency, frequency and spend scores of five."""
+    rows = [_SCORES[name] for name, n in groups.items() for _ in range(n)]
+    columns = ["recency_score", "frequency_score", "spend_score"]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.assign(revenue_amount=10.0, days_since_last_order=5)
+
+
+@pytest.mark.parametrize(
+    ("groups", "shown"),
+    [
+        (
+            {"champions": 30, "slipping": 4, "steady": 20},
+            {"Best, and here": 30, "Steady middle": 24},
+        ),
+        (
+            {"champions": 30, "slipping": 4, "asleep": 20},
+            {"Best, and here": 30, "Steady middle": 24},
+        ),
+        (
+            {"champions": 30, "slipping": 12, "steady": 2, "asleep": 20},
+            {"Best, and here": 30, "Good, but slipping": 12, "Steady middle": 22},
+        ),
+    ],
+)
+def test_small_groups_join_the_middle_and_nobody_is_lost(
+    groups: dict[str, int], shown: dict[str, int]
+) -> None:
+    result = describe_rfm(
+        scored(**groups), as_of=AS_OF, rfm_groups=5, currency="EUR", minimum_cell_size=10
+    )
+    assert dict(zip(result.groups["group"], result.groups["customers"], strict=True)) == shown
+    assert result.groups["revenue_share"].sum() == pytest.approx(1)
+    assert str(chart_rfm(result, market="x", source="y").title).startswith("Best, and here: 30")
+    finding = describe_rfm_groups(result)
+    if groups["slipping"] < 10:
+        assert str(finding.statement).startswith("Fewer than 10 good customers")
+        assert finding.value is None
+        assert "€" not in str(finding.to_json())
+    else:
+        assert str(finding.statement).startswith("12 good customers")
+
+
+def test_customers_who_are_all_alike_are_no_groups() -> None:
+    with pytest.raises(TooFew, match="too alike"):
+        describe_rfm(
+            scored(asleep=50), as_of=AS_OF, rfm_groups=5, currency="EUR", minimum_cell_size=10
+        )
+
+
+def moves(
+    shift: float,
+    seed: int = 0,
+    customers: int = 400,
+    departments: tuple[str, ...] = ("Wine", "Milk", "Bread"),
+):
     """Two windows of one order each; the share of wine moves by `shift`."""
     rng = np.random.default_rng(seed)
     rows = []
@@ -236,17 +523,16 @@ def moves(shift: float, seed: int = 0, customers: int = 400):
             moment = pd.Timestamp(AS_OF - timedelta(days=ago))
             taste = rng.normal(0, 0.05)
             rows += [
-                (f"c{i}", "wine", moment, 100 * max(wine + taste, 0.0)),
-                (f"c{i}", "milk", moment, 100 * (1 - wine - taste)),
-                (f"c{i}", "bread", moment, 40 + rng.normal(0, 5)),
+                (f"o{i}-{ago}", f"c{i}", "wine", moment, 100 * max(wine + taste, 0.0)),
+                (f"o{i}-{ago}", f"c{i}", "milk", moment, 100 * (1 - wine - taste)),
+                (f"o{i}-{ago}", f"c{i}", "bread", moment, 40 + rng.normal(0, 5)),
             ]
-    frame = pd.DataFrame(rows, columns=["customer_id", "product_id", "ordered_local", "amount"])
+    columns = ["order_id", "customer_id", "product_id", "ordered_local", "amount"]
+    frame = pd.DataFrame(rows, columns=columns)
     raw = ibis.memtable(frame)
     lines = raw.mutate(amount=raw.amount.cast("decimal(18, 4)"))
     products = ibis.memtable(
-        pd.DataFrame(
-            {"product_id": ["wine", "milk", "bread"], "department": ["Wine", "Milk", "Bread"]}
-        )
+        pd.DataFrame({"product_id": ["wine", "milk", "bread"], "department": departments})
     )
     return estimate_category_moves(
         lines,
@@ -269,6 +555,17 @@ def test_a_planted_move_is_found_and_moves_add_up_to_nothing() -> None:
     assert result.moves["change_points"].sum() == pytest.approx(0, abs=1e-9)
     finding = describe_category_moves(result, MONTH, as_of=AS_OF)
     assert finding.verdict is Verdict.MATTERS
+    assert "season and trend cannot be told apart" in str(finding.so_what)
+    year = choose_comparison(AS_OF, days=30, first_day=date(2023, 1, 1))
+    finding = describe_category_moves(result, year, as_of=AS_OF)
+    assert "cannot be told apart" not in str(finding.so_what)
+
+
+def test_one_category_is_nothing_to_compare() -> None:
+    with pytest.raises(TooFew, match="0 categories with 50 customers"):
+        moves(0.0, customers=40)
+    with pytest.raises(TooFew, match="1 categories"):
+        moves(0.0, customers=60, departments=("Food", "Food", "Food"))
 
 
 @pytest.mark.slow

@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 
 from insight_lib.demo import WORLDS, simulate_market
+from insight_lib.features.season_charts import chart_category_seasons, chart_year
+from insight_lib.features.season_story import describe_year_rhythm
 from insight_lib.features.seasonality import estimate_year_rhythm, local_events
-from insight_lib.findings import TooFew
+from insight_lib.findings import TooFew, Verdict
 from tests.truth.helpers import assert_coverage
 
 FIRST, LAST = date(2022, 1, 1), date(2024, 12, 31)
@@ -93,3 +95,28 @@ def test_holidays_are_local() -> None:
     japanese = local_events("JP", first_day=FIRST, last_day=LAST)
     assert pd.Timestamp("2023-10-03") in set(german["calendar_date"])
     assert pd.Timestamp("2023-10-03") not in set(japanese["calendar_date"])
+
+
+@pytest.mark.row("M3.2")
+@pytest.mark.parametrize(
+    ("smallest", "verdict", "year_title", "category_title"),
+    [
+        (0.1, Verdict.MATTERS, "The season swings by", "Wine is the most seasonal"),
+        (0.82, Verdict.CANNOT_TELL, "we cannot tell yet", "we cannot tell yet"),
+        (5.0, Verdict.DOES_NOT_MATTER, "No season worth", "we cannot tell yet"),
+    ],
+)
+def test_charts_say_no_more_than_the_finding(
+    smallest: float, verdict: Verdict, year_title: str, category_title: str
+) -> None:
+    frame, events = daily(0)  # a swing of 82 %
+    rhythm = estimate_year_rhythm(frame, events, as_of=LAST, n=1000)
+    strengths = pd.DataFrame(
+        {"category": ["Milk", "Wine"], "strength": [0.1, 0.8], "customers": [100, 90]}
+    )
+    options = {"smallest_swing_that_matters": smallest, "market": "x", "source": "y"}
+    finding = describe_year_rhythm(rhythm, smallest_swing_that_matters=smallest)
+    assert finding.verdict is verdict
+    assert year_title in str(chart_year(rhythm, **options).title)
+    chart = chart_category_seasons(strengths, swing=rhythm.swing, **options)
+    assert category_title in str(chart.title)
