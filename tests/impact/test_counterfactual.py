@@ -27,7 +27,6 @@ from tests.truth.helpers import (
 )
 
 DAY = date(2025, 6, 30)
-M71, M77 = pytest.mark.row("M7.1"), pytest.mark.row("M7.7")
 
 
 def prop99(shared_data: Path) -> Panel:
@@ -52,8 +51,8 @@ def geolift(shared_data: Path) -> Panel:
     )
 
 
-@M71
-@M77
+@pytest.mark.row("M7.1")
+@pytest.mark.row("M7.7")
 def test_proposition_99_gives_the_published_answers(shared_data: Path) -> None:
     panel = prop99(shared_data)
     both = estimate_all(panel, unit="count", as_of=DAY, seed=1, is_centred=False)
@@ -76,8 +75,8 @@ def test_proposition_99_gives_the_published_answers(shared_data: Path) -> None:
     assert study.table["gap"][study.table["is_before"]].mean() == pytest.approx(0.0, abs=1e-9)
 
 
-@M71
-@M77
+@pytest.mark.row("M7.1")
+@pytest.mark.row("M7.7")
 def test_geolift_gives_the_published_lift(shared_data: Path) -> None:
     panel = geolift(shared_data)
     mixed = estimate_counterfactual(
@@ -104,7 +103,7 @@ def test_weights_by_hand() -> None:
     assert solve_weights(target, controls) == pytest.approx([0.3, 0.7, 0.0], abs=1e-4)
 
 
-@M71
+@pytest.mark.row("M7.1")
 def test_difference_in_differences_by_hand() -> None:
     years = list(range(10))
     outcome = pd.DataFrame(
@@ -139,8 +138,8 @@ def places(seed: int, *, lift: float = 0.0, drift: float = 0.0, n: int = 12) -> 
 
 
 @pytest.mark.slow
-@M71
-@M77
+@pytest.mark.row("M7.1")
+@pytest.mark.row("M7.7")
 def test_nothing_is_found_where_nothing_was_done_and_a_lift_is() -> None:
     def run(seed: int, lift: float) -> list[tuple[float, float]]:
         both = estimate_all(places(seed, lift=lift), unit="count", as_of=DAY, seed=seed)
@@ -157,7 +156,7 @@ def test_nothing_is_found_where_nothing_was_done_and_a_lift_is() -> None:
 
 
 @pytest.mark.slow
-@M71
+@pytest.mark.row("M7.1")
 def test_a_trend_before_the_start_is_seen_and_a_parallel_one_is_left_alone() -> None:
     def alarm(seed: int, drift: float) -> bool:
         return not estimate_event_study(places(seed, drift=drift), seed=1).is_parallel
@@ -166,7 +165,7 @@ def test_a_trend_before_the_start_is_seen_and_a_parallel_one_is_left_alone() -> 
     assert_detection_rate(over_seeds(lambda s: alarm(s, 0.3), 50), 0.9)
 
 
-@M77
+@pytest.mark.row("M7.7")
 def test_disagreement_and_an_effect_before_its_cause_are_said() -> None:
     crooked = estimate_all(places(4, drift=0.6), unit="count", as_of=DAY, seed=1)
     parallel = crooked.answers[0]

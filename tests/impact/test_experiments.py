@@ -40,7 +40,6 @@ from tests.truth.helpers import (
 )
 
 DAY = date(2025, 6, 30)
-C81 = pytest.mark.row("C8.1")
 
 
 def metric(kind: str = "mean", **kw: object) -> Metric:
@@ -71,7 +70,7 @@ def customers(seed: int, n: int = 400, lift: float = 0.0) -> pd.DataFrame:
     )
 
 
-@C81
+@pytest.mark.row("C8.1")
 def test_cookie_cats_gives_the_published_answer_and_the_warning(shared_data: Path) -> None:
     players = pd.read_csv(shared_data / "cookie_cats_ab.csv.gz")
     frame = pd.DataFrame(
@@ -104,7 +103,7 @@ def test_a_fair_lottery_raises_no_warning_and_a_leak_does() -> None:
 
 
 @pytest.mark.slow
-@C81
+@pytest.mark.row("C8.1")
 def test_the_sample_ratio_warning_comes_as_rarely_as_it_says() -> None:
     def alarm(seed: int) -> bool:
         n = int(np.random.default_rng(seed).binomial(4_000, 0.5))
@@ -139,7 +138,7 @@ def test_design_equals_the_textbook_and_its_test_has_the_promised_power() -> Non
 
 
 @pytest.mark.slow
-@C81
+@pytest.mark.row("C8.1")
 def test_the_promised_power_is_reached() -> None:
     plan = plan_test(
         standard_deviation=math.sqrt(200 + 36),
@@ -173,7 +172,7 @@ def test_a_mean_difference_by_hand() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["share", "mean", "ratio", "cuped", "heavy"])
-@C81
+@pytest.mark.row("C8.1")
 def test_a_test_of_nothing_gives_uniform_p_values_and_true_ranges(kind: str) -> None:
     """Two halves that were treated alike: every p-value is as likely as every other."""
 
@@ -206,7 +205,7 @@ def test_a_test_of_nothing_gives_uniform_p_values_and_true_ranges(kind: str) -> 
     assert stats.kstest(broken, "uniform").pvalue < 0.001
 
 
-@C81
+@pytest.mark.row("C8.1")
 def test_the_pre_period_narrows_the_range_and_leaves_the_effect() -> None:
     frame = customers(3, 2_000, lift=4.0)
     plain = estimate_effect(frame, metric(), arm="mail", as_of=DAY, seed=1)
@@ -220,7 +219,7 @@ def test_the_pre_period_narrows_the_range_and_leaves_the_effect() -> None:
 
 
 @pytest.mark.slow
-@C81
+@pytest.mark.row("C8.1")
 def test_the_pre_period_does_not_bend_the_effect() -> None:
     def value(seed: int) -> tuple[float, tuple[float, float]]:
         frame = customers(seed, lift=4.0)
@@ -233,7 +232,7 @@ def test_the_pre_period_does_not_bend_the_effect() -> None:
 
 
 @pytest.mark.slow
-@C81
+@pytest.mark.row("C8.1")
 def test_many_metrics_of_nothing_rarely_claim_anything() -> None:
     metrics = [
         Metric(
@@ -325,7 +324,7 @@ def run_entering(seed: int, lift: float = 0.0) -> tuple[bool, bool, bool]:
 
 
 @pytest.mark.slow
-@C81
+@pytest.mark.row("C8.1")
 def test_peeking_daily_keeps_the_error_and_plain_peeking_does_not() -> None:
     results = over_seeds(run_entering, 200)
     assert_false_alarm_rate([stop for stop, *_ in results], 0.05)
@@ -365,7 +364,7 @@ def arriving(seed: int, lift: float = 0.0) -> bool:
 
 
 @pytest.mark.slow
-@C81
+@pytest.mark.row("C8.1")
 def test_peeking_at_arriving_outcomes_keeps_the_error_too() -> None:
     assert_false_alarm_rate(over_seeds(arriving, 150), 0.05)
     assert_detection_rate(over_seeds(lambda seed: arriving(seed, 0.8), 30), 0.8)

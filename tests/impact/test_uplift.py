@@ -24,10 +24,9 @@ from tests.truth.helpers import (
 )
 
 DAY = date(2025, 6, 30)
-C82 = pytest.mark.row("C8.2")
 
 
-@C82
+@pytest.mark.row("C8.2")
 def test_hillstrom_gives_the_published_lifts(shared_data: Path) -> None:
     mails = pd.read_csv(shared_data / "hillstrom_email.csv.gz")
     arms = {"No E-Mail": "control", "Mens E-Mail": "men", "Womens E-Mail": "women"}
@@ -61,7 +60,7 @@ def test_hillstrom_gives_the_published_lifts(shared_data: Path) -> None:
 
 
 @pytest.mark.slow
-@C82
+@pytest.mark.row("C8.2")
 def test_hillstrom_women_can_be_ranked(shared_data: Path) -> None:
     mails = pd.read_csv(shared_data / "hillstrom_email.csv.gz")
     frame = mails[mails["segment"] != "Mens E-Mail"].reset_index(drop=True)
@@ -93,7 +92,7 @@ def run(seed: int, effect: float) -> tuple[bool, ...]:
 
 
 @pytest.mark.slow
-@C82
+@pytest.mark.row("C8.2")
 def test_never_better_than_random_when_there_is_nothing() -> None:
     nothing = over_seeds(lambda seed: any(run(seed, 0.0)), 50)
     assert_false_alarm_rate(nothing, 0.05)
@@ -101,7 +100,7 @@ def test_never_better_than_random_when_there_is_nothing() -> None:
     assert_detection_rate(something, 0.9)
 
 
-@C82
+@pytest.mark.row("C8.2")
 def test_the_curve_ends_at_the_average_effect_and_starts_at_nothing() -> None:
     frame = planted(1)
     best, _ = estimate_uplift(
@@ -131,7 +130,7 @@ def test_value_per_contact_by_hand() -> None:
 
 
 @pytest.mark.slow
-@C82
+@pytest.mark.row("C8.2")
 def test_the_targeting_rule_is_valued_honestly() -> None:
     """Truth: half the customers bring 10 of margin each when contacted, the rest lose 10."""
 
@@ -151,7 +150,7 @@ def test_the_targeting_rule_is_valued_honestly() -> None:
     assert_coverage([against for _, against in found], 0.5 * 12.0, 0.95, may_be_wide=True)
 
 
-@C82
+@pytest.mark.row("C8.2")
 def test_a_contact_that_costs_more_than_it_brings_reaches_no_one() -> None:
     frame = planted(2)
     scores = np.where(frame["x"] > 0, 10.0, -10.0)
