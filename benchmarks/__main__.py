@@ -20,9 +20,9 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}\n")
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
-        print(start.report())
-        print(runs.report(folder / "runs", n_markets=options.markets))
-        print(pages.report(folder / "runs"))
+        print(start.report(), flush=True)
+        print(runs.report(folder / "runs", n_markets=options.markets), flush=True)
+        print(pages.report(folder / "runs"), flush=True)
         print("| Order lines | Way | Seconds | Against hand-written | Peak GiB |")
         print("|---|---|---|---|---|")
         for n_lines in options.lines:

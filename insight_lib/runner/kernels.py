@@ -2,9 +2,8 @@
 
 A `KernelHost` owns a private directory (0700) that holds the kernelspec, the sockets and
 the connection files, so nothing is installed on the machine and nothing listens on a
-network port. Kernels use as many OpenMP and BLAS threads as the libraries choose (set
-`OMP_NUM_THREADS` or `OPENBLAS_NUM_THREADS` to bound them); with several runs at once they
-share the cores.
+network port. Each kernel uses one OpenMP and BLAS thread unless
+`OMP_NUM_THREADS` or `OPENBLAS_NUM_THREADS` say otherwise: runs are what goes in parallel.
 """
 
 from __future__ import annotations
@@ -384,22 +383,28 @@ class KernelHost:
             pass
 
     def _base_environment(self) -> dict[str, str]:
+        # Runs are what is done in parallel: threads of several runs would fight for the same
+        # cores, and sums of doubles would depend on how many there are.
+        threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         kept = {name: os.environ[name] for name in ALLOWED_VARIABLES if name in os.environ}
-        return kept | {
-            processes.MARKER: processes.marker(),
-            "PYTHONSAFEPATH": "1",
-            # The same code as the driver's, whatever else is installed.
-            "PYTHONPATH": str(Path(insight_lib.__file__).parents[1]),
-            "PYTHONHASHSEED": "0",
-            "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-        }
+        return (
+            threads
+            | kept
+            | {
+                processes.MARKER: processes.marker(),
+                "PYTHONSAFEPATH": "1",
+                # The same code as the driver's, whatever else is installed.
+                "PYTHONPATH": str(Path(insight_lib.__file__).parents[1]),
+                "PYTHONHASHSEED": "0",
+                "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+            }
+        )
 
     def _start_zygote(self) -> None:
         path = str(self.directory / f"z{uuid.uuid4().hex[:8]}")
         module = "insight_lib.runner.zygote"
         command = [sys.executable, "-P", "-m", module, path, str(os.getpid()), *self._modules]
-        # One BLAS thread while it warms, so that none of ours exists at a fork.
-        environment = self._base_environment() | {"MPLBACKEND": "agg", "OPENBLAS_NUM_THREADS": "1"}
+        environment = self._base_environment() | {"MPLBACKEND": "agg"}
         with (self.directory / "zygote.log").open("ab") as log:
             self._zygote = subprocess.Popen(  # noqa: S603 - our own module
                 command,
