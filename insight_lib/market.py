@@ -169,6 +169,7 @@ class Market:
                 f"{name!r} names persons without customer_id, so consent could not follow it; "
                 "add customer_id or drop the column"
             )
+        sources = {table for used in self._used["tables"] for table in self._sources_of(used)}
         lineage = {n: used["version"] for n, used in self._used["tables"].items()}
         version = write_table(
             self.root / stored,
@@ -177,6 +178,7 @@ class Market:
                 "stage": self.request.stage,
                 "as_of": self.as_of.isoformat(),
                 "inputs": json.dumps(lineage, sort_keys=True),
+                "sources": json.dumps(sorted(sources)),
                 "is_usual": json.dumps(not self.request.has_overrides),
             },
         )
@@ -294,11 +296,17 @@ class Market:
             raise Refused(f"role {self.role_id!r} expired on {role.expires}: {known}, `expires`")
         return role
 
+    def _sources_of(self, name: str) -> list[str]:
+        """The canonical tables that a table was made from, through others too."""
+        if name in self.config.sources:
+            return [name]
+        lineage = read_lineage(self._folder(name), self.request.versions[name])
+        return [table for table in lineage["sources"] if table in self.config.sources]
+
     def _check_licence(self, name: str) -> None:
         source = self.config.sources.get(name)
         if source is None:  # derived: the licences of what it was made from go with it
-            version = self.request.versions[name]
-            for made_from in read_lineage(self._folder(name), version)["inputs"]:
+            for made_from in self._sources_of(name):
                 self._check_licence(made_from)
             return
         licence = self.registers.licences[source.licence]
@@ -326,10 +334,8 @@ class Market:
         if customer and customer in table.columns:
             if name != "consents":
                 table = self._with_consent(table, customer)
-            if self.segment is not None and name != "segments":
-                members = self.table("segments")
-                members = members.filter(members.segment == self.segment)
-                table = table.semi_join(members, customer)
+            if name != "segments":
+                table = self._in_segment(table, customer)
         hidden = set(self.config.removed_columns.get(name, ()))
         hidden |= set(role.hidden_columns.get(name, ()))
         # A derived table carries columns of its inputs; a tag follows the column's name.
@@ -339,6 +345,14 @@ class Market:
         if dropped := hidden & set(table.columns):
             table = table.drop(*dropped)
         return table
+
+    def _in_segment(self, table: ir.Table, customer: str) -> ir.Table:
+        """Only the customers of this run's segment, if it is for one."""
+        if self.segment is None:
+            return table
+        members = self.table("segments")
+        members = members.filter(members.segment == self.segment)
+        return table.semi_join(members, table[customer] == members.customer_id)
 
     def _as_known(self, schema: TableSchema, table: ir.Table) -> ir.Table:
         """The rows, and of them the values, that were known at the end of `as_of`.
@@ -388,9 +402,13 @@ class Market:
         Only the two counts leave the door.
         """
         schema = TABLES[name]
-        everyone = self._as_known(schema, self._raw(name))[str(schema.customer)].nunique()
-        allowed = self.table(name)[str(schema.customer)].nunique()
-        return int(allowed.execute()), int(everyone.execute())
+        customer = str(schema.customer)
+        everyone = self._in_segment(self._as_known(schema, self._raw(name)), customer)
+        allowed = self.table(name)
+        return (
+            int(allowed[customer].nunique().execute()),
+            int(everyone[customer].nunique().execute()),
+        )
 
     def _has_come(self, moment: ir.Value) -> ir.BooleanValue:
         """Whether a day or an instant is not after `as_of` on the market's clock."""

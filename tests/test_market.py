@@ -342,7 +342,9 @@ def test_a_segment_narrows_every_table_with_customers(folder: ProjectFolder) -> 
     lifecycle = folder.root / "parameters/lifecycle.yaml"
     text = lifecycle.read_text().replace("[customer_features]", "[customer_features, segments]")
     lifecycle.write_text(text)
-    assert customers(open_test(folder, segment="gold")) == ["a"]
+    gold = open_test(folder, segment="gold")
+    assert customers(gold) == ["a"]
+    assert gold.coverage("transactions") == (1, 1)
 
 
 def test_a_run_opens_only_what_it_was_asked_for(

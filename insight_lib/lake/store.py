@@ -192,12 +192,14 @@ def empty_table(path: Path, version: int) -> pa.Table:
 
 
 def read_lineage(path: Path, version: int) -> dict[str, Any]:
-    """What a derived table says of itself: `as_of`, `inputs` (table to version), `is_usual`."""
+    """What a derived table says of itself: `as_of`, `inputs` (table to version),
+    `sources` (canonical tables, through others too), `is_usual`."""
     for commit in _commits(path):
         if commit["version"] == version:
             return {
                 "as_of": commit.get("as_of"),
                 "inputs": json.loads(commit.get("inputs", "{}")),
+                "sources": json.loads(commit.get("sources", "[]")),
                 "is_usual": json.loads(commit.get("is_usual", "true")),
             }
     raise LakeError(f"{path.name} version {version}: no such version; run the stage again")
