@@ -21,8 +21,8 @@ from insight_lib.lake.store import (
     empty_table,
     latest_usual_version,
     market_root,
-    read_lineage,
     read_manifest,
+    read_sources,
     table_files,
     write_atomically,
     write_table,
@@ -300,8 +300,8 @@ class Market:
         """The canonical tables that a table was made from, through others too."""
         if name in self.config.sources:
             return [name]
-        lineage = read_lineage(self._folder(name), self.request.versions[name])
-        return [table for table in lineage["sources"] if table in self.config.sources]
+        sources = read_sources(self._folder(name), self.request.versions[name])
+        return [table for table in sources if table in self.config.sources]
 
     def _check_licence(self, name: str) -> None:
         source = self.config.sources.get(name)

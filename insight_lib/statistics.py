@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -207,3 +208,16 @@ def p_value(change: Estimate) -> float:
     if half == 0:
         return 0.0 if change.value else 1.0
     return float(2 * stats.norm.sf(abs(change.value) / (half / _z(change.level))))
+
+
+def in_points(change: Estimate) -> Estimate:
+    """A difference of shares as percentage points; anything else as it is."""
+    if change.unit != "share":
+        return change
+    return replace(
+        change,
+        value=change.value * 100,
+        lower=change.lower * 100,
+        upper=change.upper * 100,
+        unit="points",
+    )

@@ -22,6 +22,7 @@ from insight_lib.findings import (
     change_phrase,
     judge,
 )
+from insight_lib.statistics import in_points
 
 _LINES = ("transactions",)
 
@@ -125,7 +126,7 @@ def describe_repeat(result: RepeatRate, *, smallest_change_that_matters: float) 
             "(likely {rate:range}); against one window earlier: {move}.",
             rate=result.rate,
             days=days,
-            move=change_phrase(_points(result.change), points),
+            move=change_phrase(in_points(result.change), points),
         ),
         verdict=verdict,
         owner="crm-lead",
@@ -141,16 +142,6 @@ def describe_repeat(result: RepeatRate, *, smallest_change_that_matters: float) 
             ),
         ),
         weight=2 + abs(result.change.value),
-    )
-
-
-def _points(change: Estimate) -> Estimate:
-    return replace(
-        change,
-        value=change.value * 100,
-        lower=change.lower * 100,
-        upper=change.upper * 100,
-        unit="points",
     )
 
 
@@ -438,7 +429,7 @@ def headline_tiles(
                 change=repeat.change,
                 smallest_change_that_matters=smallest_repeat_change_that_matters,
                 good="up",
-                note=Prose("{change:signed}", change=_points(repeat.change)),
+                note=Prose("{change:signed}", change=in_points(repeat.change)),
             ),
             Tile(
                 label="Revenue from the best fifth",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from insight_lib.statistics import (
     estimate_ratio,
     estimate_ratio_change,
     estimate_top_share,
+    in_points,
     p_value,
 )
 
@@ -293,7 +294,7 @@ def estimate_category_moves(
         change = estimate_ratio_change(
             (old, total_before), (new, total_after), as_of=as_of, relative=False, level=level
         )
-        estimates.append(_in_points(change))
+        estimates.append(in_points(change))
         rows.append((category, new.sum() / total_after.sum(), len(parts[1])))
     if len(rows) < 2:
         raise TooFew(
@@ -309,13 +310,3 @@ def estimate_category_moves(
     best = max(clear, key=lambda i: abs(estimates[i].value), default=None)
     strongest = (str(moves["category"].iloc[best]), estimates[best]) if best is not None else None
     return CategoryMoves(moves=moves, strongest=strongest)
-
-
-def _in_points(change: Estimate) -> Estimate:
-    return replace(
-        change,
-        value=change.value * 100,
-        lower=change.lower * 100,
-        upper=change.upper * 100,
-        unit="points",
-    )

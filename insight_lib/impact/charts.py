@@ -14,9 +14,9 @@ from insight_lib.impact.effects import Effect
 from insight_lib.impact.panel import Panel
 from insight_lib.impact.returns import Advice, Return
 from insight_lib.impact.sequential import Monitoring
-from insight_lib.impact.story import in_points
 from insight_lib.impact.targeted import Targeted
 from insight_lib.impact.uplift import Uplift
+from insight_lib.statistics import in_points
 
 
 def chart_effects(effects: Mapping[str, Effect], *, what: str, market: str, source: str) -> Chart:

@@ -27,6 +27,7 @@ from insight_lib.impact.returns import Advice, Allocation, Return
 from insight_lib.impact.sequential import Monitoring
 from insight_lib.impact.targeted import Targeted
 from insight_lib.impact.uplift import ContactValue, TargetingRule, Uplift
+from insight_lib.statistics import in_points
 
 _TEST = ("assignments", "campaigns", "transactions")
 
@@ -50,19 +51,6 @@ def not_measurable(
         )
 
     return make
-
-
-def in_points(change: Estimate) -> Estimate:
-    """A difference of shares as percentage points; anything else as it is."""
-    if change.unit != "share":
-        return change
-    return replace(
-        change,
-        value=change.value * 100,
-        lower=change.lower * 100,
-        upper=change.upper * 100,
-        unit="points",
-    )
 
 
 def describe_effect(effect: Effect, campaign: Campaign) -> Finding:

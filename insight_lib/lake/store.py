@@ -191,17 +191,15 @@ def empty_table(path: Path, version: int) -> pa.Table:
     return pa.schema(DeltaTable(path, version=version).schema().to_arrow()).empty_table()
 
 
-def read_lineage(path: Path, version: int) -> dict[str, Any]:
-    """What a derived table says of itself: `as_of`, `inputs` (table to version),
-    `sources` (canonical tables, through others too), `is_usual`."""
+def read_sources(path: Path, version: int) -> list[str]:
+    """The canonical tables that a derived table says it was made from, through others too.
+
+    Raises:
+        LakeError: There is no such version.
+    """
     for commit in _commits(path):
         if commit["version"] == version:
-            return {
-                "as_of": commit.get("as_of"),
-                "inputs": json.loads(commit.get("inputs", "{}")),
-                "sources": json.loads(commit.get("sources", "[]")),
-                "is_usual": json.loads(commit.get("is_usual", "true")),
-            }
+            return list(json.loads(commit.get("sources", "[]")))
     raise LakeError(f"{path.name} version {version}: no such version; run the stage again")
 
 
