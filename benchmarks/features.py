@@ -73,7 +73,8 @@ def by_hand(files: list[str], folder: Path) -> int:
 def by_library(files: list[str], folder: Path) -> int:
     import ibis
 
-    from insight_lib.features.customers import customer_features, orders
+    from insight_lib.features.customers import customer_features
+    from insight_lib.orders import orders
 
     connection = ibis.duckdb.from_connection(_connect(folder))
     described = customer_features(

@@ -16,19 +16,19 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from insight_lib.lake.decisions import read_decisions
 from insight_lib.lake.store import (
     LakeError,
     empty_table,
-    latest_usual_version,
     market_root,
-    read_manifest,
     read_sources,
     table_files,
     write_atomically,
     write_table,
 )
 from insight_lib.market_model import MarketConfig
-from insight_lib.parameters import Parameters, Project, find_root, load_project
+from insight_lib.market_request import Refused, Request, interactive_request, run_request
+from insight_lib.parameters import Parameters, find_root, load_project
 from insight_lib.registers import Registers, Role
 from insight_lib.schema import TABLES, TableSchema, Tag
 
@@ -41,26 +41,8 @@ _ENGINE_MEMORY = "2GB"
 _LARGEST_AGGREGATE = 1_000
 
 
-class Refused(PermissionError):
-    """A rule does not let this read happen; names the rule and where it is written."""
-
-
 class Unavailable(LookupError):
     """The market does not have this table (yet); says what it would take."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What one run reads: who, for what, up to which day, at which versions."""
-
-    market: str
-    stage: str
-    as_of: date
-    segment: str | None
-    role: str
-    versions: Mapping[str, int]
-    record: Path | None
-    has_overrides: bool = False
 
 
 @dataclass
@@ -77,7 +59,9 @@ class Market:
     publishes_aggregates: tuple[str, ...]
     reads_aggregates: tuple[str, ...]
     segment_tables: frozenset[str]
-    consent_rule: str
+    keeps: tuple[str, ...]
+    own_tables: Mapping[str, str]
+    consent_rules: Mapping[str, str]
     _used: dict[str, Any] = field(default_factory=lambda: {"tables": {}, "published": {}})
     _connection: Any = None
     _expressions: dict[str, Any] = field(default_factory=dict)
@@ -247,12 +231,18 @@ class Market:
 
     def _open(self, name: str) -> ir.Table:
         role = self._role()
+        owner = self.own_tables.get(name, self.request.stage)
+        if owner != self.request.stage:
+            raise Refused(
+                f"{name!r} holds scores that nobody has released yet; only stage {owner} reads it "
+                "(parameters/lifecycle.yaml, `own_tables`). Read `scores` for what is released"
+            )
         if name not in self.request.versions:
             where = f"declare a source for it in parameters/markets/{self.id}.yaml"
             if name not in TABLES:
                 where = f"run the stage that publishes {name}"
             raise Unavailable(f"{self.id} has no table {name!r}; {where}")
-        self._check_licence(name)
+        self._check_licence(name, self.purpose)
         table = self._raw(name)
         table = self._restrict(name, table, role)
         self._used["tables"][name] = {
@@ -303,17 +293,17 @@ class Market:
         sources = read_sources(self._folder(name), self.request.versions[name])
         return [table for table in sources if table in self.config.sources]
 
-    def _check_licence(self, name: str) -> None:
+    def _check_licence(self, name: str, purpose: str) -> None:
         source = self.config.sources.get(name)
         if source is None:  # derived: the licences of what it was made from go with it
             for made_from in self._sources_of(name):
-                self._check_licence(made_from)
+                self._check_licence(made_from, purpose)
             return
         licence = self.registers.licences[source.licence]
         where = f"parameters/registers/licences.yaml, {source.licence}"
-        if self.purpose not in licence.uses:
+        if purpose not in licence.uses:
             raise Refused(
-                f"{self.id}.{name}: the licence does not grant {self.purpose}. "
+                f"{self.id}.{name}: the licence does not grant {purpose}. "
                 f'"{licence.clause}" ({where}, `uses`)'
             )
         if "all" not in licence.territories and self.config.country not in licence.territories:
@@ -333,7 +323,7 @@ class Market:
         customer = schema.customer if schema else "customer_id"
         if customer and customer in table.columns:
             if name != "consents":
-                table = self._with_consent(table, customer)
+                table = self._with_consent(table, customer, self.purpose)
             if name != "segments":
                 table = self._in_segment(table, customer)
         hidden = set(self.config.removed_columns.get(name, ()))
@@ -375,23 +365,56 @@ class Market:
             table = table.filter(self._has_come(moment) | moment.isnull())
         return table.mutate(**later) if later else table
 
-    def _with_consent(self, table: ir.Table, customer: str) -> ir.Table:
+    def consenting(self, table: ir.Table, purpose: str) -> ir.Table:
+        """The rows of a table whose customers agree to a further purpose, e.g. `activation`.
+
+        Raises:
+            Refused: A licence behind what this run has read does not grant the purpose, or
+                the law asks for consent and there are no consents.
+        """
+        for name in self._used["tables"]:
+            for source in self._sources_of(name):
+                self._check_licence(source, purpose)
+        return self._with_consent(table, "customer_id", purpose)
+
+    def kept(self, name: str) -> Path:
+        """A folder of the market's own, in its region, that outlives runs.
+
+        Raises:
+            Refused: The stage does not declare it under `keeps`.
+        """
+        if name not in self.keeps:
+            raise Refused(
+                f"stage {self.request.stage} does not keep {name!r}; "
+                "declare it under `keeps` in parameters/lifecycle.yaml"
+            )
+        folder = self.root / f"_{name}"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
+    def decisions(self, subject: str) -> list[dict[str, Any]]:
+        """What people decided by the end of `as_of` on `models` or `reviews`, oldest first."""
+        rows = read_decisions(self.root, subject)
+        return [row for row in rows if row["day"] <= self.as_of.isoformat()]
+
+    def _with_consent(self, table: ir.Table, customer: str, purpose: str) -> ir.Table:
+        rule = self.consent_rules[purpose]
         if not self.has("consents"):
-            if self.consent_rule == "opt_in":
+            if rule == "opt_in":
                 raise Refused(
-                    f"{self.id}: {self.config.jurisdiction} asks for consent to {self.purpose} "
+                    f"{self.id}: {self.config.jurisdiction} asks for consent to {purpose} "
                     "and there is no consents table; declare a source for it"
                 )
             return table  # opt-out, and nobody has opted out
         consents = self.table("consents")
-        consents = consents.filter(consents.purpose == self.purpose)
+        consents = consents.filter(consents.purpose == purpose)
         then = consents.filter(self._has_come(consents.decided_at))
         # Whoever has refused since then is out too; whoever agreed since then is not yet in.
         refused = _last_said(then, "refused").union(_last_said(consents, "refused"))
         # A row without a customer is about nobody, so nobody has to agree.
         nobody = table[customer].isnull()
         is_out = table[customer].isin(refused.customer_id)
-        if self.consent_rule == "opt_in":
+        if rule == "opt_in":
             agreed = _last_said(then, "granted")
             return table.filter(nobody | (table[customer].isin(agreed.customer_id) & ~is_out))
         return table.filter(nobody | ~is_out)
@@ -487,9 +510,9 @@ def open_market(
     if stage not in project.stages:
         raise LookupError(f"no stage {stage!r}; lifecycle.yaml has {', '.join(project.stages)}")
     asked = date.fromisoformat(as_of) if isinstance(as_of, str) else as_of
-    request = _run_request(market, stage)
+    request = run_request(market, stage)
     if request is None:
-        request = _interactive_request(project, config, stage, role, segment, asked)
+        request = interactive_request(project, config, stage, role, segment, asked)
     if asked is not None and asked > request.as_of:
         raise LakeError(
             f"market {market!r}: as_of {asked} is after the last complete day in the data "
@@ -519,7 +542,13 @@ def open_market(
             for name in (*other.publishes, *other.may_publish)
             if name != "segments"  # says who is in a segment, so it is of the whole market
         ),
-        consent_rule=project.jurisdictions[config.jurisdiction].consent[declared.purpose],
+        keeps=declared.keeps,
+        own_tables=MappingProxyType(
+            {name: other.id for other in project.stages.values() for name in other.own_tables}
+        ),
+        consent_rules=MappingProxyType(
+            {str(k): str(v) for k, v in project.jurisdictions[config.jurisdiction].consent.items()}
+        ),
     )
     opened._record()
     return opened
@@ -528,56 +557,3 @@ def open_market(
 def _root_from_environment() -> Path:
     given = os.environ.get("INSIGHT_ROOT")
     return Path(given) if given else find_root()
-
-
-def _run_request(market: str, stage: str) -> Request | None:
-    """The request that the runner wrote for this kernel, if it is for this market and stage."""
-    path = os.environ.get("INSIGHT_RUN")
-    if not path:
-        return None
-    data = json.loads(Path(path).read_text())
-    if data["market"] != market or data["stage"] != stage:
-        raise Refused(
-            f"this run is for {data['market']}/{data['stage']}; it may not open {market}/{stage}"
-        )
-    return Request(
-        market=market,
-        stage=stage,
-        as_of=date.fromisoformat(data["as_of"]),
-        segment=data["segment"],
-        role=data["role"],
-        versions=MappingProxyType(data["versions"]),
-        record=Path(path).with_name("used.json"),
-    )
-
-
-def _interactive_request(
-    project: Project,
-    config: MarketConfig,
-    stage: str,
-    role: str,
-    segment: str | None,
-    as_of: date | None,
-) -> Request:
-    manifest = read_manifest(project.lake_dir, config.region, config.id)
-    if manifest is None or manifest.as_of is None:
-        raise LakeError(f"{config.id} has no data yet; run `insight ingest --market {config.id}`")
-    versions = manifest.versions
-    root = market_root(project.lake_dir, config.region, config.id)
-    day = as_of or manifest.as_of
-    for other in project.stages.values():
-        for name in (*other.publishes, *other.may_publish):
-            own = segment and other.per_segment and name != "segments"
-            suffix = f"@{segment}" if own else ""
-            version = latest_usual_version(root / f"{name}{suffix}", as_of=day)
-            if version is not None:
-                versions[name] = version
-    return Request(
-        market=config.id,
-        stage=stage,
-        as_of=manifest.as_of,
-        segment=segment,
-        role=role,
-        versions=MappingProxyType(versions),
-        record=None,
-    )

@@ -159,6 +159,8 @@ class Stage(Model):
         may_publish: Tables that it publishes where the market's data allow.
         publishes_aggregates: Aggregates that it gives to other markets; no row among them.
         reads_aggregates: Aggregates of other markets that it reads.
+        keeps: Folders in the market's region that outlive its runs, such as `models`.
+        own_tables: Of what it publishes, the tables that no other stage may read.
     """
 
     id: Id
@@ -174,6 +176,8 @@ class Stage(Model):
     may_publish: tuple[Id, ...] = ()
     publishes_aggregates: tuple[Id, ...] = ()
     reads_aggregates: tuple[Id, ...] = ()
+    keeps: tuple[Id, ...] = ()
+    own_tables: tuple[Id, ...] = ()
 
 
 class _Lifecycle(Model):

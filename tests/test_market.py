@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from insight_lib.lake.decisions import append_decisions
 from insight_lib.lake.ingest import ingest_market
 from insight_lib.lake.store import LakeError
 from insight_lib.market import Market, Refused, Unavailable, open_market
@@ -422,3 +423,62 @@ def test_only_aggregates_cross_borders(folder: ProjectFolder) -> None:
     assert other.to_dict("records") == [
         {"market": "de-test", "as_of": "2024-12-31", "group": "all", "rate": 0.5, "n": 200}
     ]
+
+
+def with_own_table(folder: ProjectFolder) -> None:
+    """The first stage keeps a folder, and a table that no other stage may read."""
+    path = folder.root / "parameters" / "lifecycle.yaml"
+    text = path.read_text()
+    known = "publishes: [customer_features]"
+    assert known in text
+    new = "publishes: [customer_features, score_log]\n    own_tables: [score_log]"
+    path.write_text(text.replace(known, new + "\n    keeps: [models]", 1))
+
+
+def test_scores_not_yet_released_are_read_by_their_stage_alone(folder: ProjectFolder) -> None:
+    prepare(folder, lines("a", "b"))
+    with_own_table(folder)
+    frame = pd.DataFrame({"customer_id": ["a"], "score": [0.9]})
+    open_test(folder).publish("score_log", frame)
+    assert open_test(folder).table("score_log").count().execute() == 1
+    other = open_market("de-test", stage="value", root=folder.root)
+    with pytest.raises(Refused, match="released"):
+        other.table("score_log")
+
+
+def test_a_further_purpose_needs_its_own_consent_and_licence(folder: ProjectFolder) -> None:
+    both = "".join(f"{c},analytics,granted,2024-01-01 00:00\n" for c in "ab")
+    both += "a,activation,granted,2024-01-01 00:00\n"
+    prepare(folder, lines("a", "b"), both, "gdpr")
+    market = open_test(folder)
+    table = market.table("transactions")
+    assert sorted(table.customer_id.to_pandas()) == ["a", "b"]
+    licence = folder.root / "parameters" / "registers" / "licences.yaml"
+    text = licence.read_text()
+    assert "activation" in text
+    assert list(market.consenting(table, "activation").customer_id.to_pandas()) == ["a"]
+    licence.write_text(text.replace(", activation", "", 1))
+    market = open_test(folder)
+    table = market.table("transactions")
+    with pytest.raises(Refused, match="does not grant activation"):
+        market.consenting(table, "activation")
+
+
+def test_what_a_stage_keeps_stays_in_the_market(folder: ProjectFolder) -> None:
+    prepare(folder, lines("a"))
+    with pytest.raises(Refused, match="does not keep 'models'"):
+        open_test(folder).kept("models")
+    with_own_table(folder)
+    kept = open_test(folder).kept("models")
+    assert kept.parent == open_test(folder).root
+    assert kept.stat().st_mode & 0o077 == 0
+
+
+def test_decisions_count_from_their_day(folder: ProjectFolder) -> None:
+    prepare(folder, lines("a"))
+    root = open_test(folder).root
+    rows = [{"day": "2024-05-01", "action": "promote"}, {"day": "2024-06-01", "action": "back"}]
+    append_decisions(root, "models", rows)
+    assert open_test(folder, as_of="2024-05-31").decisions("models") == rows[:1]
+    assert open_test(folder).decisions("models") == rows
+    assert open_test(folder).decisions("reviews") == []

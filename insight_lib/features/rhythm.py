@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from insight_lib.features.customers import window, within
 from insight_lib.findings import Estimate, Measured, TooFew
+from insight_lib.orders import window, within
 from insight_lib.statistics import estimate_ratio, estimate_ratio_change
 
 if TYPE_CHECKING:

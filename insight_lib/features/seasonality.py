@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from insight_lib.features.customers import dated, within
 from insight_lib.findings import Estimate, TooFew
+from insight_lib.orders import dated, within
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from insight_lib.features.customers import Comparison, category_spend, dated, within
+from insight_lib.features.customers import Comparison, category_spend
 from insight_lib.findings import Estimate, Measured, TooFew
+from insight_lib.orders import dated, within
 from insight_lib.statistics import (
     benjamini_hochberg,
     estimate_ratio,

@@ -265,6 +265,9 @@ def _plan_market(
     as_of: date | None,
     code: CodeIndex,
 ) -> list[Node]:
+    from insight_lib.lake.decisions import decisions_digest
+    from insight_lib.lake.store import market_root
+
     manifest, fault = _read_data(project, market)
     last_day = manifest.as_of if manifest else None
     chosen = as_of or last_day
@@ -280,7 +283,10 @@ def _plan_market(
     }
     tables = manifest.versions if manifest else {}
     versions = {name: tables[name] for name in sorted(tables) if name not in derived}
-    states = manifest.states if manifest else {}
+    states = dict(manifest.states) if manifest else {}
+    decided = decisions_digest(
+        market_root(project.lake_dir, project.markets[market].region, market)
+    )
     nodes: dict[Cell, Node] = {}
     # The whole market first: its segments rest on it.
     cells = sorted(
@@ -318,7 +324,8 @@ def _plan_market(
                 configuration=configuration,
                 as_of=day,
                 segment=segment,
-                versions={name: states[name] for name in versions},
+                versions={name: states[name] for name in versions}
+                | ({"decisions": decided} if stage.keeps else {}),
                 upstream=[nodes[need].fingerprint for need in needs],
             ),
             versions=versions,

@@ -15,13 +15,10 @@ from insight_lib.features.customers import (
     category_spend,
     choose_comparison,
     customer_features,
-    dated,
-    orders,
     reconcile,
-    window,
     window_totals,
-    within,
 )
+from insight_lib.orders import dated, orders, window, within
 
 AS_OF = date(2024, 3, 31)
 

@@ -12,7 +12,6 @@ import pytest
 from insight_lib.demo import WORLDS, World, quiet, simulate_market
 from insight_lib.features.choice_charts import chart_exclusions
 from insight_lib.features.choice_story import describe_exclusions, table_exclusions
-from insight_lib.features.customers import orders
 from insight_lib.features.exclusion import (
     UNKNOWN,
     Exclusions,
@@ -20,6 +19,7 @@ from insight_lib.features.exclusion import (
     exclusion_rules,
 )
 from insight_lib.findings import TooFew, Verdict
+from insight_lib.orders import orders
 from tests.truth.helpers import assert_detection_rate, assert_false_alarm_rate, over_seeds
 
 AS_OF = date(2025, 12, 31)

@@ -13,7 +13,6 @@ import pytest
 from insight_lib.demo import WORLDS, World, simulate_market
 from insight_lib.features.choice_charts import chart_pooled
 from insight_lib.features.choice_story import check_transfer, describe_pooled
-from insight_lib.features.customers import orders
 from insight_lib.features.pooling import (
     Pooled,
     estimate_pooled,
@@ -22,6 +21,7 @@ from insight_lib.features.pooling import (
 )
 from insight_lib.features.purchases import purchase_summary
 from insight_lib.findings import TooFew, Verdict
+from insight_lib.orders import orders
 from tests.truth.helpers import (
     assert_coverage,
     assert_detection_rate,
