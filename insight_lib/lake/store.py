@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -110,7 +111,7 @@ def write_manifest(root: Path, manifest: Manifest) -> None:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a file beside its name, flush it to disk, and rename it into place."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:
         with beside.open("w") as file:
             file.write(text)

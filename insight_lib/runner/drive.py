@@ -485,7 +485,7 @@ def _clean_up(reports: Path, ledger: Ledger) -> None:
             if stray.name not in kept:
                 shutil.rmtree(stray, ignore_errors=True)
     for stray in reports.glob(".*.partial"):
-        pid = stray.name.split(".")[-2]
+        pid = stray.name.split(".")[-2].partition("-")[0]
         if not (pid.isdigit() and processes.identify(int(pid))):
             stray.unlink(missing_ok=True)
 
