@@ -28,7 +28,8 @@ from insight_lib.lake.store import (
 )
 from insight_lib.market_model import MarketConfig
 from insight_lib.market_request import Refused, Request, interactive_request, run_request
-from insight_lib.parameters import Parameters, find_root, load_project
+from insight_lib.parameter_model import Parameters
+from insight_lib.parameters import append_to_register, find_root, load_project
 from insight_lib.registers import Registers, Role
 from insight_lib.schema import TABLES, TableSchema, Tag
 
@@ -54,6 +55,7 @@ class Market:
     registers: Registers
     request: Request
     root: Path
+    project_root: Path
     purpose: str
     publishes: tuple[str, ...]
     publishes_aggregates: tuple[str, ...]
@@ -397,6 +399,17 @@ class Market:
         rows = read_decisions(self.root, subject)
         return [row for row in rows if row["day"] <= self.as_of.isoformat()]
 
+    def add_to_register(self, register: str, entry: str) -> None:
+        """Add an entry that a person confirmed to a register, e.g. `segment_names`.
+
+        Args:
+            entry: YAML, a list of one.
+
+        Raises:
+            ParameterFaults: The register would not be valid with it; nothing is written.
+        """
+        append_to_register(self.project_root, register, entry)
+
     def _with_consent(self, table: ir.Table, customer: str, purpose: str) -> ir.Table:
         rule = self.consent_rules[purpose]
         if not self.has("consents"):
@@ -531,6 +544,7 @@ def open_market(
         registers=project.registers,
         request=request,
         root=market_root(project.lake_dir, config.region, market),
+        project_root=root,
         purpose=declared.purpose,
         publishes=declared.publishes + declared.may_publish,
         publishes_aggregates=declared.publishes_aggregates,

@@ -12,17 +12,17 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
-from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
+from pydantic import BaseModel, ValidationError, create_model
 
 from insight_lib import strict_yaml
 from insight_lib.market_model import Jurisdiction, MarketConfig, expand
-from insight_lib.registers import REGISTERS, Id, Model, Purpose, Registers, Sentence
+from insight_lib.parameter_model import Lifecycle, Parameters, Stage
+from insight_lib.registers import REGISTERS, Model, Registers, Sentence
 from insight_lib.strict_yaml import Document, Fault, KeyPath
 
 M = TypeVar("M", bound=BaseModel)
@@ -36,166 +36,6 @@ class ParameterFaults(Exception):
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(sorted(faults))
         super().__init__("\n".join(str(fault) for fault in self.faults))
-
-
-class GeneralParameters(Model):
-    """What every stage uses."""
-
-    minimum_cell_size: int = Field(ge=5, le=1000)
-    interval_level: float = Field(gt=0.5, lt=1)
-    minimum_customers: int = Field(ge=20)
-    seed: int = Field(ge=0)
-    reporting_currency: str = Field(pattern=r"^[A-Z]{3}$")
-    conversion: Literal["market", "purchasing_power"]
-
-
-class FeatureParameters(Model):
-    """Stage 03."""
-
-    history_days: int = Field(ge=28, le=3660)
-    repeat_window_days: int = Field(ge=7, le=730)
-    recent_window_days: int = Field(ge=7, le=365)
-    rfm_groups: int = Field(ge=2, le=10)
-    smallest_swing_that_matters: float = Field(gt=0, lt=5)
-    smallest_category_customers: int = Field(ge=10)
-    engagement_window_days: int = Field(ge=7, le=730)
-    engagement_cohort: str
-    engagement_weights: dict[str, dict[str, Annotated[float, Field(ge=0, le=100)]]]
-    exclusion_recency_days: tuple[int, ...]
-    exclusion_minimum_orders: tuple[int, ...]
-    exclusion_required_columns: tuple[str, ...]
-    exclusion_traits: tuple[str, ...]
-    smallest_exclusion_excess: float = Field(gt=0, lt=1)
-    smallest_repeat_change_that_matters: float = Field(gt=0, lt=1)
-    smallest_order_value_change_that_matters: float = Field(gt=0, lt=1)
-
-
-class ValueParameters(Model):
-    """Stage 03, customer value."""
-
-    value_history_days: int = Field(ge=30)
-    value_repeat_rate: float = Field(gt=0, lt=1)
-    value_repeaters: int = Field(ge=50)
-    behaviour_events: float = Field(gt=0)
-    behaviour_customers: int = Field(ge=20)
-    rfm_history_days: int = Field(ge=14)
-    rfm_customers: int = Field(ge=20)
-    holdout_days: int = Field(ge=28, le=1095)
-    horizon_months: int = Field(ge=1, le=120)
-    annual_discount_rate: float = Field(ge=0, lt=1)
-    largest_forecast_bias: float = Field(gt=0, lt=1)
-    account_group: str
-    churn_horizon_months: int = Field(ge=1, le=120)
-    minimum_contracts_at_risk: int = Field(ge=10)
-    smallest_churn_gap_that_matters: float = Field(gt=0, lt=1)
-    minimum_deals_per_stage: int = Field(ge=5)
-    sector: str | None
-    sector_columns: tuple[str, ...]
-    sector_purposes: tuple[str, ...]
-
-
-class TransferParameters(Model):
-    """Stage 03, borrowing strength."""
-
-    group: str
-    smallest_mature_customers: int = Field(ge=100)
-
-
-class SegmentParameters(Model):
-    """Stage 04."""
-
-    history_days: int = Field(ge=56, le=3660)
-    minimum_order_days: int = Field(ge=1, le=50)
-    most_segments: int = Field(ge=2, le=20)
-    largest_chance_share: float = Field(gt=0, le=0.2)
-    smallest_jaccard: float = Field(ge=0.5, le=1)
-    smallest_agreement: float = Field(ge=0, le=1)
-    smallest_segment_customers: int = Field(ge=10)
-    chance_data_sets: int = Field(ge=19, le=999)
-    resamples: int = Field(ge=10, le=1000)
-    refresh_days: int = Field(ge=28, le=365)
-    tolerated_moved_share: float = Field(gt=0, lt=1)
-    smallest_effect_that_matters: float = Field(gt=0, lt=1)
-    test_power: float = Field(ge=0.5, lt=1)
-    activation_cost_revenue_share: float = Field(ge=0, lt=1)
-    captured_share: float = Field(gt=0, le=1)
-    channel_capacity: int = Field(ge=1, le=50)
-    smallest_kept_share: float = Field(gt=0, le=1)
-
-
-class ImpactParameters(Model):
-    """Stage 09."""
-
-    smallest_share_change_that_matters: float = Field(gt=0, lt=1)
-    smallest_relative_change_that_matters: float = Field(gt=0, lt=1)
-    planned_control_share: float = Field(gt=0, lt=1)
-    test_power: float = Field(gt=0.5, lt=1)
-    pre_period_days: int = Field(ge=7, le=730)
-    gross_margin_share: float = Field(gt=0, le=1)
-    next_budget_amount: float = Field(gt=0)
-    targeted_window_days: int = Field(ge=7, le=182)
-    targeted_windows: int = Field(ge=2, le=26)
-    programme_start: date | None
-    programme_places: tuple[str, ...]
-    programme_place_column: str
-
-
-class Parameters(Model):
-    """Every parameter of a market's runs, by stage."""
-
-    general: GeneralParameters
-    features: FeatureParameters
-    segments: SegmentParameters
-    value: ValueParameters
-    transfer: TransferParameters
-    impact: ImpactParameters
-
-
-class Stage(Model):
-    """One stage of the lifecycle, as registered in `lifecycle.yaml`.
-
-    Attributes:
-        publishes: Tables that every run has to publish.
-        may_publish: Tables that it publishes where the market's data allow.
-        publishes_aggregates: Aggregates that it gives to other markets; no row among them.
-        reads_aggregates: Aggregates of other markets that it reads.
-        keeps: Folders in the market's region that outlive its runs, such as `models`.
-        own_tables: Of what it publishes, the tables that no other stage may read.
-    """
-
-    id: Id
-    number: int = Field(ge=1, le=12)
-    title: Sentence
-    question: Sentence
-    notebook: str = Field(pattern=r"^notebooks/[0-9]{2}_[a-z_]+\.ipynb$")
-    purpose: Purpose
-    needs: tuple[Id, ...] = ()
-    audiences: tuple[Id, ...] = ()
-    per_segment: bool = False
-    publishes: tuple[Id, ...] = ()
-    may_publish: tuple[Id, ...] = ()
-    publishes_aggregates: tuple[Id, ...] = ()
-    reads_aggregates: tuple[Id, ...] = ()
-    keeps: tuple[Id, ...] = ()
-    own_tables: tuple[Id, ...] = ()
-
-
-class _Lifecycle(Model):
-    stages: tuple[Stage, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _ends_read_across(self) -> _Lifecycle:
-        """What reads other markets is an end: markets would wait for each other otherwise."""
-        needed = {need for stage in self.stages for need in stage.needs}
-        known = {stage.id for stage in self.stages}
-        if unknown := sorted(needed - known):
-            raise ValueError(f"needs {', '.join(unknown)}: there is no such stage")
-        for stage in self.stages:
-            if stage.reads_aggregates and (stage.id in needed or stage.publishes_aggregates):
-                raise ValueError(
-                    f"stage {stage.id} reads aggregates, so no stage may need it and it gives none"
-                )
-        return self
 
 
 @dataclass(frozen=True)
@@ -304,7 +144,7 @@ def load_project(root: Path) -> Project:
             jurisdictions, registers). Faults of a market's own file are in `faults`.
     """
     reader = _Reader(root)
-    lifecycle = reader.model("lifecycle.yaml", _Lifecycle)
+    lifecycle = reader.model("lifecycle.yaml", Lifecycle)
     defaults = reader.defaults()
     jurisdictions = {
         path.stem: reader.model(f"jurisdictions/{path.name}", Jurisdiction)
@@ -346,6 +186,37 @@ def load_project(root: Path) -> Project:
         faults=MappingProxyType(faults),
         defaults=MappingProxyType(defaults),
     )
+
+
+def append_to_register(root: Path, register: str, entry: str) -> None:
+    """Add one entry to a list register; the file is replaced only if it stays valid.
+
+    Args:
+        entry: YAML, a list of one.
+
+    Raises:
+        ParameterFaults: What is wrong with the register with this entry in it.
+    """
+    name = f"registers/{register}.yaml"
+    path = root / "parameters" / name
+    kept = path.read_text() if path.is_file() else ""
+    # A list without entries is written as [] on a line of its own.
+    text = re.sub(r"^\[\]\s*$", "", kept, flags=re.MULTILINE).rstrip("\n")
+    text = f"{text}\n{entry}" if text else entry
+    beside = path.with_name(f".{path.name}.new")
+    beside.write_text(text)
+    try:
+        document = strict_yaml.load(beside, f"parameters/{name}")
+        faults = list(document.faults)
+        if not faults:
+            part = Document(document.file, {register: document.data})
+            part.lines.update({(register, *p): n for p, n in document.lines.items()})
+            _validate(Registers, part, part.data, faults=faults)
+        if faults:
+            raise ParameterFaults(faults)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def describe_defaults(root: Path) -> dict[str, dict[str, dict[str, Any]]]:

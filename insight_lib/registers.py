@@ -88,7 +88,19 @@ class SegmentName(Model):
     confirmed_by: Id
     confirmed_on: date
     profile: dict[str, float] = Field(min_length=1)
-    quote: Sentence | None = None
+
+
+class Quote(Model):
+    """What somebody said in an interview; `speaker` says what they are, never who.
+
+    `about` names what it is about as the data call it: departments, price tiers, channels.
+    """
+
+    market: str
+    text: Sentence
+    speaker: Literal["customer", "former customer", "account", "shop assistant", "care agent"]
+    said_on: date
+    about: tuple[Sentence, ...] = Field(min_length=1)
 
 
 class Registers(Model):
@@ -99,6 +111,7 @@ class Registers(Model):
     licences: dict[Id, Licence] = {}
     overrides: tuple[Override, ...] = ()
     segment_names: tuple[SegmentName, ...] = ()
+    quotes: tuple[Quote, ...] = ()
 
     def overridden(self, market: str, *, as_of: date) -> dict[str, str]:
         """Gate id to reason, for the overrides of `market` that are in force on `as_of`."""

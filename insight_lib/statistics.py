@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
@@ -221,3 +223,58 @@ def in_points(change: Estimate) -> Estimate:
         upper=change.upper * 100,
         unit="points",
     )
+
+
+def rake(
+    people: pd.DataFrame,
+    margins: Mapping[str, Mapping[Any, float]],
+    weights: ArrayLike,
+    *,
+    tolerance: float = 1e-9,
+) -> Floats:
+    """Weights that fit known margins, so that who did not answer is made up for.
+
+    Iterative proportional fitting (Deming and Stephan, 1940): each variable in turn, until
+    all fit. A level that nobody here has is passed over; its people cannot be stood for.
+
+    Args:
+        people: One row per respondent, one text column per variable of `margins`; missing is
+            a level of its own and keeps its weight's share.
+        margins: Variable to level to the number of people who have it.
+        weights: Positive starting weights, e.g. design weights.
+
+    Returns:
+        One weight per respondent; they add up to the people of the first margin.
+
+    Raises:
+        TooFew: Nobody answered, or the margins contradict each other.
+    """
+    raked = np.array(weights, dtype=float)
+    if not len(raked):
+        raise TooFew("nobody answered")
+    codes = {}
+    for variable, levels in margins.items():
+        column = (
+            people[variable]
+            .astype("object")
+            .map({level: place for place, level in enumerate(levels)})
+        )
+        known = column.fillna(-1).to_numpy(dtype=int)
+        target = np.array(list(levels.values()), dtype=float)
+        present = np.bincount(known[known >= 0], minlength=len(target)) > 0
+        codes[variable] = (known, np.where(present, target, 0.0))
+    total = next((float(target.sum()) for _, target in codes.values()), float(raked.sum()))
+    for _ in range(1_000):
+        furthest = 0.0
+        for known, target in codes.values():
+            inside = known >= 0
+            now = np.bincount(known[inside], raked[inside], minlength=len(target))
+            share = float(raked[inside].sum() / raked.sum())
+            wanted = target / target.sum() * total * share
+            factor = np.divide(wanted, now, out=np.ones_like(now), where=now > 0)
+            raked[inside] *= factor[known[inside]]
+            raked[~inside] *= total * (1 - share) / max(float(raked[~inside].sum()), 1e-300)
+            furthest = max(furthest, float(np.abs(factor[target > 0] - 1).max(initial=0.0)))
+        if furthest < tolerance:
+            return raked
+    raise TooFew(f"the margins of {', '.join(margins)} do not fit these respondents together")

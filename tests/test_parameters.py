@@ -3,7 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from insight_lib.parameters import ParameterFaults, describe_defaults, find_root
+from insight_lib.parameters import (
+    ParameterFaults,
+    append_to_register,
+    describe_defaults,
+    find_root,
+)
 from insight_lib.strict_yaml import load
 from tests.conftest import ROOT, TRANSACTIONS_YAML, ProjectFolder
 
@@ -200,3 +205,29 @@ def test_lake_and_reports_stay_inside_the_project(folder: ProjectFolder) -> None
     for path in (project.lake_dir, project.reports_dir, project.parameters_dir):
         assert Path(path).is_relative_to(folder.root)
     assert TRANSACTIONS_YAML in (folder.root / "parameters/markets/de-test.yaml").read_text()
+
+
+CONFIRMED = """\
+- market: de-test
+  segment: s1
+  name: Shoes
+  confirmed_by: crm-lead
+  confirmed_on: 2025-01-01
+  profile: {shoes: 1.5}
+"""
+
+
+def test_a_confirmed_entry_joins_its_register_and_a_bad_one_changes_nothing(
+    folder: ProjectFolder,
+) -> None:
+    path = folder.root / "parameters/registers/segment_names.yaml"
+    append_to_register(folder.root, "segment_names", CONFIRMED)
+    append_to_register(folder.root, "segment_names", CONFIRMED.replace("Shoes", "Kids"))
+    names = folder.load().registers.segment_names
+    assert [n.name for n in names] == ["Shoes", "Kids"]
+    assert path.read_text().startswith("# Names of segments")
+    before = path.read_bytes()
+    with pytest.raises(ParameterFaults, match="profile"):
+        append_to_register(folder.root, "segment_names", CONFIRMED.replace("1.5", "tall"))
+    assert path.read_bytes() == before
+    assert sorted(p.name for p in path.parent.glob(".*")) == []

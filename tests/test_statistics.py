@@ -1,8 +1,10 @@
 """Hand cases, and coverage over many seeds against a truth that the simulation knows."""
 
 from datetime import date
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -13,6 +15,7 @@ from insight_lib.statistics import (
     estimate_ratio_change,
     estimate_share,
     estimate_top_share,
+    rake,
 )
 
 DAY = date(2026, 6, 30)
@@ -107,3 +110,55 @@ def test_benjamini_hochberg_by_hand() -> None:
     p += [0.4262, 0.5719, 0.6528, 0.7590, 1.0]
     assert benjamini_hochberg(p) == [True] * 4 + [False] * 11
     assert benjamini_hochberg([]) == []
+
+
+def schools(shared_data: Path, name: str) -> pd.DataFrame:
+    return pd.read_csv(shared_data / f"survey_api_{name}.csv.gz")
+
+
+@pytest.mark.row("C3.1")
+def test_raking_gives_the_published_means_of_the_school_survey(shared_data: Path) -> None:
+    """R survey 4.1, as in the data's README: 662.21, 3,688,152 and a design effect of 1.1864."""
+    sample, everyone = schools(shared_data, "stratified"), schools(shared_data, "population")
+    margins = {c: everyone[c].value_counts().to_dict() for c in ("stype", "sch.wide")}
+    weights = rake(sample, margins, sample["pw"])
+    assert np.average(sample["api00"], weights=weights) == pytest.approx(662.21, abs=0.005)
+    # R stops once the margins are within one school; ours fit to a millionth.
+    assert weights @ sample["enroll"] == pytest.approx(3_688_152, rel=1e-5)
+    equal = rake(sample, margins, np.ones(len(sample)))
+    assert np.average(sample["api00"], weights=equal) == pytest.approx(662.211, abs=0.001)
+    kish = len(equal) * np.square(equal).sum() / equal.sum() ** 2
+    assert kish == pytest.approx(1.1864, abs=0.00005)
+    assert sample["api00"].mean() == pytest.approx(652.82, abs=0.005)
+
+
+def test_raked_weights_fit_every_margin_and_missing_keeps_its_share() -> None:
+    people = pd.DataFrame({"age": ["a", "a", "b", None], "town": ["x", "y", "y", "x"]})
+    margins = {"age": {"a": 10, "b": 30, "nobody": 5}, "town": {"x": 15, "y": 25}}
+    weights = rake(people, margins, [1.0, 1.0, 1.0, 1.0])
+    assert weights.sum() == pytest.approx(40)
+    assert weights[people["town"] == "x"].sum() == pytest.approx(15)
+    known = people["age"].notna().to_numpy()
+    assert weights[people["age"] == "a"].sum() / weights[known].sum() == pytest.approx(0.25)
+
+
+def test_raking_makes_up_for_who_did_not_answer() -> None:
+    """Older people answer more and like us more: the plain mean leans, the raked one does not."""
+    rng = np.random.default_rng(1)
+    plain, raked = [], []
+    for _ in range(60):
+        old = rng.random(4000) < 0.5
+        likes = 3 + old + rng.normal(size=4000)
+        answered = rng.random(4000) < np.where(old, 0.6, 0.2)
+        people = pd.DataFrame({"age": np.where(old[answered], "old", "young")})
+        weights = rake(people, {"age": {"old": 2000, "young": 2000}}, np.ones(len(people)))
+        plain.append(likes[answered].mean() - 3.5)
+        raked.append(np.average(likes[answered], weights=weights) - 3.5)
+    assert np.mean(plain) > 0.2
+    assert abs(np.mean(raked)) < 3 * np.std(raked) / np.sqrt(60)
+
+
+def test_margins_that_cannot_be_met_together_are_refused() -> None:
+    people = pd.DataFrame({"age": ["a", "b"], "town": ["x", "y"]})
+    with pytest.raises(TooFew, match="age, town"):
+        rake(people, {"age": {"a": 10, "b": 30}, "town": {"x": 30, "y": 10}}, [1.0, 1.0])

@@ -3,7 +3,7 @@
 Acquisition looks for people who have not bought yet, so its groups must be told from traits
 that are known beforehand. Retention acts on customers, so its groups must tell what they will
 do. Both are measured on customers that the group was not learned from. Survey answers count
-with their design weights (Horvitz and Thompson, 1952).
+with their design weights (Horvitz and Thompson, 1952), raked to all customers.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from sklearn.metrics import silhouette_samples
 from sklearn.model_selection import KFold
 
 from insight_lib.findings import Estimate, TooFew
+from insight_lib.statistics import rake
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -78,6 +79,21 @@ def survey_answers(surveys: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series[float
     answers = latest.pivot(index="customer_id", columns="question", values="answer").dropna()
     weights = latest.groupby("customer_id")["design_weight"].last().reindex(answers.index)
     return answers.astype(float), weights.fillna(1.0).astype(float)
+
+
+def raked_to_customers(weights: pd.Series[float], people: pd.DataFrame) -> pd.Series[float]:
+    """Design weights fitted to all customers by age and place, for those who did not answer.
+
+    Args:
+        weights: Per customer who answered, as from `survey_answers`.
+        people: All customers (index); of `age_band`, `subregion` and `size_band`, those that
+            they have.
+    """
+    known = [c for c in ("age_band", "subregion", "size_band") if c in people]
+    known = [c for c in known if people[c].notna().any()]
+    margins = {c: people[c].value_counts().sort_index().to_dict() for c in known}
+    answered = people.reindex(weights.index)
+    return pd.Series(rake(answered, margins, weights), index=weights.index)
 
 
 def compare_solutions(

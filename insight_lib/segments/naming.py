@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -144,6 +144,40 @@ def _readable(feature: str) -> str:
     return feature.lower()
 
 
+class Quote(Protocol):
+    """What was said in an interview, and about which features."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def speaker(self) -> str: ...
+    @property
+    def said_on(self) -> date: ...
+    @property
+    def about(self) -> tuple[str, ...]: ...
+
+
+def match_quotes(
+    quotes: Sequence[Quote], lifts: Sequence[Lift], *, most: int = 2
+) -> dict[str, list[Quote]]:
+    """Quotes for each segment that they speak for: about what sets it clearly apart.
+
+    A quote goes to the segment with the clearest lift of what it is about; newest first.
+    """
+    clear: dict[str, Lift] = {}
+    for lift in lifts:
+        key = lift.feature.lower()
+        if lift.is_clear and (key not in clear or lift.ratio.lower > clear[key].ratio.lower):
+            clear[key] = lift
+    found: dict[str, list[Quote]] = {}
+    for quote in sorted(quotes, key=lambda q: (-q.said_on.toordinal(), q.text)):
+        about = [clear[a.lower()] for a in quote.about if a.lower() in clear]
+        if about:
+            best = max(about, key=lambda f: (f.ratio.lower, f.segment))
+            found.setdefault(best.segment, []).append(quote)
+    return {segment: own[:most] for segment, own in found.items()}
+
+
 @dataclass(frozen=True, kw_only=True)
 class TypicalCustomer:
     """Medians of a segment, each on its own; nobody has to have them all."""
@@ -199,7 +233,6 @@ def register_line(
     means: Mapping[str, float],
     confirmed_by: str,
     confirmed_on: date,
-    quote: str | None = None,
 ) -> str:
     """The entry of `parameters/registers/segment_names.yaml` for a confirmed name.
 
@@ -216,8 +249,6 @@ def register_line(
         "confirmed_on": confirmed_on,
         "profile": {column: float(value) for column, value in sorted(means.items())},
     }
-    if quote:
-        entry["quote"] = quote
     return yaml.safe_dump([entry], sort_keys=False, allow_unicode=True, width=100)
 
 

@@ -16,7 +16,7 @@ from insight_lib.findings import (
 )
 from insight_lib.segments.attitudes import SideBySide
 from insight_lib.segments.crosswalk import Crosswalk
-from insight_lib.segments.naming import TypicalCustomer
+from insight_lib.segments.naming import Quote, TypicalCustomer
 from insight_lib.segments.solution import Solution
 
 
@@ -126,4 +126,28 @@ def restated_table(result: Crosswalk, names: Mapping[str, str], *, currency: str
         title="Revenue under both definitions",
         columns=("Definition and group", "Customers", "Revenue"),
         rows=rows,
+    )
+
+
+def quotes_table(
+    matched: Mapping[str, Sequence[Quote]], names: Mapping[str, str], *, n_quotes: int
+) -> Table:
+    """What interviews say of each group, in the words of people who stay unnamed.
+
+    Args:
+        matched: Quotes per segment, as from `naming.match_quotes`.
+        n_quotes: Quotes that the register holds for this market.
+    """
+    rows = [
+        (names[segment], f"“{quote.text}”", quote.speaker, format_value(quote.said_on))
+        for segment in sorted(names)
+        for quote in matched.get(segment, ())
+    ]
+    silent = [names[s] for s in sorted(names) if s not in matched]
+    rows += [(name, "no interview speaks of what sets them apart", "–", "–") for name in silent]
+    return Table(
+        title="What people say in interviews",
+        columns=("Group", "In their words", "Who", "When"),
+        rows=tuple(rows),
+        note=f"{n_quotes} quotes in parameters/registers/quotes.yaml for this market.",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
@@ -9,14 +10,17 @@ import pandas as pd
 import pytest
 import yaml
 
-from insight_lib.findings import TooFew
+from insight_lib.findings import Estimate, TooFew
 from insight_lib.segments.naming import (
+    Lift,
     describe_typical,
     estimate_lifts,
+    match_quotes,
     name_form,
     register_line,
     suggest_names,
 )
+from insight_lib.segments.tables import quotes_table
 from tests.truth.helpers import assert_coverage, over_seeds
 
 AS_OF = date(2024, 12, 31)
@@ -135,3 +139,45 @@ def test_an_empty_name_is_not_confirmed() -> None:
             market="m", segment="s1", name=" ", means={}, confirmed_by="analyst",
             confirmed_on=AS_OF,
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Said:
+    text: str
+    about: tuple[str, ...]
+    said_on: date = date(2025, 5, 1)
+    speaker: str = "customer"
+
+
+def lift(segment: str, feature: str, ratio: float) -> Lift:
+    value = Estimate(
+        value=ratio,
+        lower=ratio - 0.1,
+        upper=ratio + 0.1,
+        unit="ratio",
+        n=90,
+        as_of=AS_OF,
+        method="m",
+    )
+    return Lift(segment=segment, kind="department", feature=feature, ratio=value)
+
+
+@pytest.mark.row("C3.4")
+def test_quotes_go_to_the_segment_that_they_speak_for() -> None:
+    lifts = [lift("s1", "Shoes", 3.0), lift("s2", "Shoes", 1.5), lift("s2", "Kids", 2.0)]
+    shoes, kids = Said("I like shoes", ("shoes",)), Said("The children grow", ("Kids",))
+    newest = Said("Shoes again", ("Shoes",), date(2025, 6, 1))
+    both, neither = Said("Kids' shoes", ("Kids", "Shoes")), Said("The weather", ("rain",))
+    found = match_quotes([shoes, kids, newest, both, neither], lifts)
+    assert {s: [q.text for q in own] for s, own in found.items()} == {
+        "s1": ["Shoes again", "I like shoes"],  # of three, the newest two
+        "s2": ["The children grow"],
+    }
+    assert match_quotes([shoes], [lift("s1", "Shoes", 1.1)]) == {}  # not clearly apart
+
+
+def test_a_group_that_nobody_speaks_of_says_so() -> None:
+    matched = {"s1": [Said("I like shoes", ("shoes",))]}
+    table = quotes_table(matched, {"s1": "Shoes", "s2": "Kids"}, n_quotes=1)
+    assert table.rows[0] == ("Shoes", "“I like shoes”", "customer", "1 May 2025")
+    assert table.rows[1][:2] == ("Kids", "no interview speaks of what sets them apart")
