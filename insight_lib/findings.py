@@ -132,7 +132,8 @@ def _written(value: float, unit: str, decimals: int | None) -> str:
         places = decimals if decimals is not None else (0 if is_whole else 1)
         return f"{percent:.{places}f}%".replace("-", "−")
     if unit == "points":
-        places = decimals if decimals is not None else 1
+        is_whole = math.isclose(value, round(value), abs_tol=1e-9)
+        places = decimals if decimals is not None else (0 if is_whole else 1)
         return f"{value:.{places}f} points".replace("-", "−")
     if re.fullmatch(r"[A-Z]{3}", unit):
         return _money(value, unit, decimals)

@@ -6,16 +6,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from insight_lib.findings import Estimate, TooFew
+from insight_lib.findings import Estimate, Measured, TooFew
 
 Floats = NDArray[np.float64]
+M = TypeVar("M", bound=Measured)
 
 
 def _z(level: float) -> float:
@@ -212,17 +213,13 @@ def p_value(change: Estimate) -> float:
     return float(2 * stats.norm.sf(abs(change.value) / (half / _z(change.level))))
 
 
-def in_points(change: Estimate) -> Estimate:
+def in_points(change: M) -> M:
     """A difference of shares as percentage points; anything else as it is."""
     if change.unit != "share":
         return change
-    return replace(
-        change,
-        value=change.value * 100,
-        lower=change.lower * 100,
-        upper=change.upper * 100,
-        unit="points",
-    )
+    numbers = ("value", "lower", "upper")
+    scaled = {name: getattr(change, name) * 100 for name in numbers if hasattr(change, name)}
+    return replace(change, unit="points", **scaled)
 
 
 def rake(

@@ -85,6 +85,9 @@ class Page:
     method: Sequence[Section]
 
 
+_LONG_CELL = 24  # characters; shorter words stand well under a number's head
+
+
 def read_page(
     notebook: Mapping[str, Any],
     *,
@@ -344,3 +347,14 @@ def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
             yield from flatten(value[key], f"{prefix}.{key}" if prefix else str(key))
     else:
         yield prefix, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def word_columns(table: Mapping[str, Any]) -> list[int]:
+    """Columns of a table that hold sentences or names and read from the left, not numbers."""
+    columns = list(zip(*table.get("rows", ()), strict=False))
+    return [
+        place
+        for place, cells in enumerate(columns)
+        if sum(any(c.isdigit() for c in str(cell)[:8]) for cell in cells) < len(cells) / 2
+        and any(len(str(cell)) > _LONG_CELL for cell in cells)
+    ]

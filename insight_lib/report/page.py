@@ -14,7 +14,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 from nbconvert.exporters.templateexporter import TemplateExporter
 
-from insight_lib.report.content import flatten, format_date, read_page
+from insight_lib.report.content import flatten, format_date, read_page, word_columns
 from insight_lib.report.sanitise import drop_unseen
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -40,7 +40,11 @@ class ReportExporter(TemplateExporter):
         environment: Environment = super()._create_environment()
         environment.autoescape = True
         environment.trim_blocks = environment.lstrip_blocks = True
-        environment.filters |= {"date": format_date, "flatten": flatten}
+        environment.filters |= {
+            "date": format_date,
+            "flatten": flatten,
+            "word_columns": word_columns,
+        }
         environment.globals["style"] = read_style()
         return environment
 

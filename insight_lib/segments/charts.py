@@ -12,6 +12,7 @@ from insight_lib.findings import Measured, Prose, format_value
 from insight_lib.segments.identity import Refresh
 from insight_lib.segments.naming import NEARLY_ALONE, Lift
 from insight_lib.segments.responsiveness import Responsiveness
+from insight_lib.statistics import in_points
 
 _MOST_LIFTS = 3
 
@@ -131,13 +132,14 @@ def chart_responses(
     result: Responsiveness, names: Mapping[str, str], *, market: str, source: str
 ) -> Chart:
     """Effect of a campaign by segment."""
+    effects = [in_points(r.effect) for r in result.responses]
     frame = pd.DataFrame(
         {
             "segment": [names.get(r.segment, r.segment) for r in result.responses],
-            "effect": [r.effect.value for r in result.responses],
-            "lower": [r.effect.lower for r in result.responses],
-            "upper": [r.effect.upper for r in result.responses],
-            "customers": [r.effect.n for r in result.responses],
+            "effect": [e.value for e in effects],
+            "lower": [e.lower for e in effects],
+            "upper": [e.upper for e in effects],
+            "customers": [e.n for e in effects],
         }
     )
     best = max(result.responses, key=lambda r: (r.effect.value, r.segment))
@@ -148,7 +150,7 @@ def chart_responses(
             title=Prose(
                 "{name} answers most: {effect:signed}",
                 name=names.get(best.segment, best.segment),
-                effect=best.effect,
+                effect=in_points(best.effect),
             ),
             subtitle=f"Extra {result.outcome} by {result.campaign_id}, drawn by lot, {market}",
             source=source,
@@ -158,7 +160,7 @@ def chart_responses(
         value="effect",
         lower="lower",
         upper="upper",
-        unit="share",
+        unit=effects[0].unit,
         n="customers",
         highlight=[names.get(best.segment, best.segment)],
         reference=Mark(at=0.0, text="no effect"),

@@ -23,6 +23,7 @@ from insight_lib.segments.naming import NEARLY_ALONE, Lift
 from insight_lib.segments.power import PowerPlan
 from insight_lib.segments.responsiveness import Decision, Responsiveness
 from insight_lib.segments.solution import Solution
+from insight_lib.statistics import in_points
 
 _LINES = ("transactions", "customer_features")
 
@@ -164,7 +165,8 @@ def describe_difference(lifts: Sequence[Lift], names: Mapping[str, str]) -> Find
         )
     else:
         statement = Prose(
-            "{name}: {lift} times the share of {feature} of other customers (likely {lift:range}).",
+            "{name} buys {lift} times as much {feature}, by share, as other customers "
+            "(likely {lift:range}).",
             name=names[top.segment],
             lift=top.ratio,
             feature=top.words,
@@ -213,14 +215,15 @@ def describe_power(result: PowerPlan, names: Mapping[str, str], *, as_of: date) 
     """Which segments can carry a test of their own."""
     weak = [p for p in result.before if not p.is_enough]
     n = sum(p.n_customers for p in result.before)
-    enough = Measured(value=result.smallest_effect_that_matters, unit="share", n=n, as_of=as_of)
+    smallest = result.smallest_effect_that_matters
+    enough = in_points(Measured(value=smallest, unit="share", n=n, as_of=as_of))
     worst = max(result.before, key=lambda p: (p.detectable.value, p.segment))
     if not weak:
-        statement = Prose("Every segment is large enough to show an effect of {e}.", e=enough)
+        statement = Prose("Every group is large enough to test a change of {e} alone.", e=enough)
         so_what = Prose("Test each segment on its own.")
     elif all(p.is_enough for p in result.after):
         statement = Prose(
-            "{names} cannot show an effect of {e} alone.",
+            "{names} are too small to test a change of {e} alone.",
             names=listed([names[p.segment] for p in weak]),
             e=enough,
         )
@@ -230,12 +233,12 @@ def describe_power(result: PowerPlan, names: Mapping[str, str], *, as_of: date) 
         )
     else:
         statement = Prose(
-            "Even all customers together cannot show an effect of {e} in one test.", e=enough
+            "Even all customers together are too few to test a change of {e} at once.", e=enough
         )
         so_what = Prose(
             "Test over several campaigns, or accept only larger effects as proof; the smallest "
-            "segment shows {detectable}.",
-            detectable=worst.detectable,
+            "group shows {detectable} or more.",
+            detectable=in_points(worst.detectable),
         )
     return Finding(
         id="segments.power",
@@ -335,18 +338,19 @@ def describe_responsiveness(
     best = max(result.responses, key=lambda r: (r.effect.value, r.segment))
     if go:
         statement = Prose(
-            "{campaign} works for {names}: roll it out there.",
+            "Campaign {campaign} works for {names}: roll it out there.",
             campaign=result.campaign_id,
             names=listed(go),
         )
         verdict = Verdict.MATTERS
     elif keep:
         statement = Prose(
-            "{campaign} is not yet proven in any single group.", campaign=result.campaign_id
+            "Campaign {campaign} is not yet proven in any single group.",
+            campaign=result.campaign_id,
         )
         verdict = Verdict.CANNOT_TELL
     else:
-        statement = Prose("{campaign} works for nobody.", campaign=result.campaign_id)
+        statement = Prose("Campaign {campaign} works for nobody.", campaign=result.campaign_id)
         verdict = Verdict.DOES_NOT_MATTER
     advice = [
         f"{word} {listed(which)}"
@@ -363,9 +367,9 @@ def describe_responsiveness(
         value=best.effect,
         good="up",
         so_what=Prose(
-            "Strongest in {name}: {effect:signed} {outcome} (likely {effect:range}). {advice}.",
+            "Strongest in {name}: {outcome} {effect:signed} (likely {effect:range}). {advice}.",
             name=names.get(best.segment, best.segment),
-            effect=best.effect,
+            effect=in_points(best.effect),
             outcome=result.outcome,
             advice=listed(advice).capitalize() if advice else "Every group answers",
         ),
@@ -467,12 +471,12 @@ def describe_audit(result: Audit, *, as_of: date) -> Finding:
     )
     if proposal is not None and proposal.is_adopted:
         statement = Prose(
-            "{rule} goes wrong for {wrong:in_hundred} customers; change it.",
-            rule=proposal.rule.rule.capitalize(),
+            "The rule “{rule}” puts {wrong:in_hundred} of its customers into a wrong group.",
+            rule=proposal.rule.rule,
             wrong=proposal.rule.wrong,
         )
         so_what = Prose(
-            "On feedback held back, moving them puts {gain:signed} of all customers right "
+            "Change it: on feedback held back, that puts {gain:size} more customers right "
             "(likely {gain:range}). The field calls {precision:in_hundred} memberships right.",
             gain=proposal.gain,
             precision=result.precision,

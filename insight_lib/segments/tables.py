@@ -19,6 +19,13 @@ from insight_lib.segments.crosswalk import Crosswalk
 from insight_lib.segments.naming import Quote, TypicalCustomer
 from insight_lib.segments.solution import Solution
 
+_IN_WORDS = {
+    "n_orders": "orders",
+    "mean_order_amount": "spend per order",
+    "days_since_last_order": "last order ago",
+    "discount_share": "taken off by discounts",
+}
+
 
 def segment_tiles(
     sizes: Mapping[str, int], revenue: Mapping[str, float], names: Mapping[str, str], *,
@@ -55,7 +62,7 @@ def typical_table(
     return Table(
         title="The typical customer of each group",
         columns=(
-            "Group", "Customers", *(c.replace("_", " ") for c in units),
+            "Group", "Customers", *(_IN_WORDS.get(c, c.replace("_", " ")) for c in units),
             *(t.replace("_", " ") for t in traits),
         ),
         rows=tuple(

@@ -128,7 +128,7 @@ def power(n_small: int, smallest: float):
 def test_the_segment_that_cannot_stand_alone_is_named() -> None:
     assert describe_power(power(4000, 0.05), NAMES, as_of=AS_OF).verdict is Verdict.DOES_NOT_MATTER
     merged = describe_power(power(40, 0.05), NAMES, as_of=AS_OF)
-    assert str(merged.statement).startswith("Shoes cannot show")
+    assert str(merged.statement).startswith("Shoes are too small")
     assert str(merged.so_what) == "Test together: Shoes with Kids."
     hopeless = describe_power(power(40, 0.001), NAMES, as_of=AS_OF)
     assert str(hopeless.statement).startswith("Even all customers together")
