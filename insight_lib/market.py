@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from insight_lib.lake.access import refusal, with_consent
 from insight_lib.lake.decisions import read_decisions
 from insight_lib.lake.store import (
     LakeError,
@@ -62,6 +63,8 @@ class Market:
     reads_aggregates: tuple[str, ...]
     segment_tables: frozenset[str]
     keeps: tuple[str, ...]
+    reads_decisions: tuple[str, ...]
+    after: tuple[str, ...]
     own_tables: Mapping[str, str]
     consent_rules: Mapping[str, str]
     _used: dict[str, Any] = field(default_factory=lambda: {"tables": {}, "published": {}})
@@ -301,22 +304,14 @@ class Market:
             for made_from in self._sources_of(name):
                 self._check_licence(made_from, purpose)
             return
-        licence = self.registers.licences[source.licence]
-        where = f"parameters/registers/licences.yaml, {source.licence}"
-        if purpose not in licence.uses:
-            raise Refused(
-                f"{self.id}.{name}: the licence does not grant {purpose}. "
-                f'"{licence.clause}" ({where}, `uses`)'
-            )
-        if "all" not in licence.territories and self.config.country not in licence.territories:
-            raise Refused(
-                f"{self.id}.{name}: the licence does not cover {self.config.country} "
-                f"({where}, `territories`)"
-            )
-        if licence.expires and self.as_of > licence.expires:
-            raise Refused(
-                f"{self.id}.{name}: the licence expired on {licence.expires} ({where}, `expires`)"
-            )
+        if reason := refusal(
+            self.registers.licences[source.licence],
+            purpose=purpose,
+            country=self.config.country,
+            as_of=self.as_of,
+        ):
+            where = f"parameters/registers/licences.yaml, {source.licence}"
+            raise Refused(f"{self.id}.{name}: {reason} ({where})")
 
     def _restrict(self, name: str, table: ir.Table, role: Role) -> ir.Table:
         schema = TABLES.get(name)
@@ -395,9 +390,42 @@ class Market:
         return folder
 
     def decisions(self, subject: str) -> list[dict[str, Any]]:
-        """What people decided by the end of `as_of` on `models` or `reviews`, oldest first."""
+        """What people decided by the end of `as_of` on a subject, e.g. `reviews`, oldest first.
+
+        Raises:
+            Refused: The stage does not declare it under `reads_decisions`.
+        """
+        if subject not in self.reads_decisions:
+            raise Refused(
+                f"stage {self.request.stage} does not read decisions on {subject!r}; "
+                "declare it under `reads_decisions` in parameters/lifecycle.yaml"
+            )
         rows = read_decisions(self.root, subject)
         return [row for row in rows if row["day"] <= self.as_of.isoformat()]
+
+    def findings(self, *, before: bool = False) -> list[dict[str, Any]]:
+        """Findings of this market's other stages, as published for `as_of`.
+
+        Args:
+            before: Those of the latest earlier day that has any, instead.
+
+        Returns:
+            As in findings.json, each with its `stage` and `as_of`; of the stages that this one
+            declares under `after`, in that order.
+        """
+        folder = self.project_root / "reports" / self.id
+        today = self.as_of.isoformat()
+        days = sorted(p.name for p in folder.glob("????-??-??") if p.name < today)
+        for day in reversed(days) if before else [today]:
+            found = []
+            for stage in self.after:
+                path = folder / day / stage / "findings.json"
+                if path.is_file():
+                    head = {"stage": stage, "as_of": day}
+                    found += [head | f for f in json.loads(path.read_text())["findings"]]
+            if found:
+                return found
+        return []
 
     def add_to_register(self, register: str, entry: str) -> None:
         """Add an entry that a person confirmed to a register, e.g. `segment_names`.
@@ -422,15 +450,7 @@ class Market:
         consents = self.table("consents")
         consents = consents.filter(consents.purpose == purpose)
         then = consents.filter(self._has_come(consents.decided_at))
-        # Whoever has refused since then is out too; whoever agreed since then is not yet in.
-        refused = _last_said(then, "refused").union(_last_said(consents, "refused"))
-        # A row without a customer is about nobody, so nobody has to agree.
-        nobody = table[customer].isnull()
-        is_out = table[customer].isin(refused.customer_id)
-        if rule == "opt_in":
-            agreed = _last_said(then, "granted")
-            return table.filter(nobody | (table[customer].isin(agreed.customer_id) & ~is_out))
-        return table.filter(nobody | ~is_out)
+        return with_consent(table, customer, then, consents, rule=rule)
 
     def coverage(self, name: str) -> tuple[int, int]:
         """How many customers of a table this run may read, and how many there are.
@@ -481,15 +501,6 @@ class Market:
         if self.request.record:
             content = {**self._used, "parameters": self.parameters.model_dump(mode="json")}
             write_atomically(self.request.record, json.dumps(content, indent=1, sort_keys=True))
-
-
-def _last_said(consents: ir.Table, decision: str) -> ir.Table:
-    """Customers whose last decision was this; a refusal at the same instant outweighs a grant."""
-    latest = consents.group_by("customer_id").agg(decided_at=consents.decided_at.max())
-    last = consents.join(latest, ["customer_id", "decided_at"])
-    by_customer = last.group_by("customer_id").agg(has_refused=(last.decision == "refused").any())
-    wanted = by_customer.has_refused if decision == "refused" else ~by_customer.has_refused
-    return by_customer.filter(wanted).select("customer_id")
 
 
 def open_market(
@@ -557,6 +568,8 @@ def open_market(
             if name != "segments"  # says who is in a segment, so it is of the whole market
         ),
         keeps=declared.keeps,
+        reads_decisions=declared.reads_decisions,
+        after=declared.after,
         own_tables=MappingProxyType(
             {name: other.id for other in project.stages.values() for name in other.own_tables}
         ),

@@ -131,7 +131,9 @@ class Stage(Model):
         may_publish: Tables that it publishes where the market's data allow.
         publishes_aggregates: Aggregates that it gives to other markets; no row among them.
         reads_aggregates: Aggregates of other markets that it reads.
+        after: Stages that it reads where they have run, and does without where they failed.
         keeps: Folders in the market's region that outlive its runs, such as `models`.
+        reads_decisions: What people decided and it reads, such as `models` or `reviews`.
         own_tables: Of what it publishes, the tables that no other stage may read.
     """
 
@@ -148,7 +150,9 @@ class Stage(Model):
     may_publish: tuple[Id, ...] = ()
     publishes_aggregates: tuple[Id, ...] = ()
     reads_aggregates: tuple[Id, ...] = ()
+    after: tuple[Id, ...] = ()
     keeps: tuple[Id, ...] = ()
+    reads_decisions: tuple[Id, ...] = ()
     own_tables: tuple[Id, ...] = ()
 
 
@@ -159,14 +163,17 @@ class Lifecycle(Model):
 
     @model_validator(mode="after")
     def _ends_read_across(self) -> Lifecycle:
-        """What reads other markets is an end: markets would wait for each other otherwise."""
-        needed = {need for stage in self.stages for need in stage.needs}
+        """What reads across is an end: markets would wait for each other otherwise."""
         known = {stage.id for stage in self.stages}
-        if unknown := sorted(needed - known):
+        needed = {need for stage in self.stages for need in stage.needs}
+        named = needed | {name for stage in self.stages for name in stage.after}
+        if unknown := sorted(named - known):
             raise ValueError(f"needs {', '.join(unknown)}: there is no such stage")
         for stage in self.stages:
-            if stage.reads_aggregates and (stage.id in needed or stage.publishes_aggregates):
+            is_end = bool(stage.reads_aggregates or stage.after)
+            if is_end and (stage.id in needed or stage.publishes_aggregates):
                 raise ValueError(
-                    f"stage {stage.id} reads aggregates, so no stage may need it and it gives none"
+                    f"stage {stage.id} reads aggregates or comes after others, so no stage may "
+                    "need it and it gives no aggregates"
                 )
         return self

@@ -432,7 +432,8 @@ def with_own_table(folder: ProjectFolder) -> None:
     known = "publishes: [customer_features]"
     assert known in text
     new = "publishes: [customer_features, score_log]\n    own_tables: [score_log]"
-    path.write_text(text.replace(known, new + "\n    keeps: [models]", 1))
+    declared = "\n    keeps: [models]\n    reads_decisions: [models, reviews]"
+    path.write_text(text.replace(known, new + declared, 1))
 
 
 def test_scores_not_yet_released_are_read_by_their_stage_alone(folder: ProjectFolder) -> None:
@@ -476,6 +477,9 @@ def test_what_a_stage_keeps_stays_in_the_market(folder: ProjectFolder) -> None:
 
 def test_decisions_count_from_their_day(folder: ProjectFolder) -> None:
     prepare(folder, lines("a"))
+    with pytest.raises(Refused, match="reads_decisions"):
+        open_test(folder).decisions("models")
+    with_own_table(folder)
     root = open_test(folder).root
     rows = [{"day": "2024-05-01", "action": "promote"}, {"day": "2024-06-01", "action": "back"}]
     append_decisions(root, "models", rows)

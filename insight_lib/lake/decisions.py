@@ -64,9 +64,11 @@ def append_decisions(root: Path, subject: str, rows: Sequence[Mapping[str, Any]]
             os.fsync(file.fileno())
 
 
-def decisions_digest(root: Path) -> str:
-    """sha256 of all decisions of a market; a new one makes its runs stale."""
+def decisions_digest(root: Path, subjects: Sequence[str]) -> str:
+    """sha256 of what was decided on some subjects; a new decision makes runs stale."""
     digest = hashlib.sha256()
-    for path in sorted((root / FOLDER).glob("*.jsonl")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for subject in sorted(subjects):
+        path = root / FOLDER / f"{subject}.jsonl"
+        content = path.read_bytes() if path.is_file() else b""
+        digest.update(f"{subject} {len(content)} ".encode() + content)
     return digest.hexdigest()

@@ -383,8 +383,9 @@ def _execute_and_publish(drive: _Drive, node: Node, run_id: str) -> SummaryRow:
 def _pinned_versions(drive: _Drive, node: Node) -> dict[str, int]:
     """Canonical versions of the plan, and the tables that the runs upstream published."""
     versions = dict(node.versions)
-    for upstream in drive.plan.upstream(node):
-        for name, table in drive.records[upstream].get("published", {}).items():
+    beside = [cell for cell in node.after if cell.market == node.cell.market]
+    for cell in (*beside, *drive.plan.upstream(node)):
+        for name, table in drive.records.get(cell, {}).get("published", {}).items():
             versions[name] = table["version"]
     return versions
 

@@ -48,8 +48,8 @@ class Node:
 
     Attributes:
         needs: Cells that must be published before.
-        after: Cells of other markets whose aggregates it reads: it waits until they have
-            ended, and goes on without those that failed.
+        after: Cells that it reads where they are, of other stages or, for aggregates, of other
+            markets: it waits until they have ended, and goes on without those that failed.
         fault: Why it cannot run at all, or None.
         record: `run.json` of what is published in its place, if that is whole.
     """
@@ -148,25 +148,19 @@ def make_plan(
         nodes += _plan_market(
             project, market, [s for s in order if s in wanted], selection, as_of, code
         )
-    return Plan(nodes=_across_markets(project, nodes, as_of, code))
+    return Plan(nodes=_beside(project, nodes, as_of, code))
 
 
-def _across_markets(
+def _beside(
     project: Project, nodes: list[Node], as_of: date | None, code: CodeIndex
 ) -> tuple[Node, ...]:
-    """Let nodes that read other markets' aggregates come after them, and depend on them."""
-    if not any(node.stage.reads_aggregates for node in nodes):
-        return tuple(nodes)
+    """Let nodes come after the other stages and markets that they read, and depend on them.
+
+    What is read and not planned counts as it was published, stale or not.
+    """
     planned = {node.cell for node in nodes}
-    givers = {n.cell: n for n in nodes if n.stage.publishes_aggregates and not n.cell.segment}
-    stages = [s for s in _order(project) if project.stages[s].publishes_aggregates]
-    wanted = _with_needs(project, stages)
-    for market in sorted(set(project.markets) - {cell.market for cell in planned}):
-        others = [s for s in _order(project) if s in wanted]
-        for node in _plan_market(project, market, others, Selection(), as_of, code):
-            if node.stage.publishes_aggregates:
-                givers[node.cell] = node
-    result = []
+    givers = _givers(project, nodes, as_of, code)
+    result: dict[Cell, Node] = {}
     for node in nodes:
         read = set(node.stage.reads_aggregates)
         sources = [
@@ -174,23 +168,46 @@ def _across_markets(
             for cell, giver in sorted(givers.items())
             if cell.market != node.cell.market and read & set(giver.stage.publishes_aggregates)
         ]
-        if sources:
-            # A giver outside this plan counts as it was published, stale or not.
-            upstream = [
-                giver.fingerprint
-                if giver.cell in planned or giver.is_up_to_date
-                else str((giver.record or {}).get("fingerprint"))
-                for giver in sources
-            ]
-            node = replace(
-                node,
-                after=tuple(giver.cell for giver in sources if giver.cell in planned),
-                fingerprint=hashlib.sha256(
-                    "\n".join([node.fingerprint, *upstream]).encode()
-                ).hexdigest(),
-            )
-        result.append(node)
-    return tuple(result)
+        upstream = [
+            giver.fingerprint
+            if giver.cell in planned or giver.is_up_to_date
+            else str((giver.record or {}).get("fingerprint"))
+            for giver in sources
+        ]
+        own = [
+            replace(node.cell, stage=name, segment="")
+            for name in node.stage.after
+            if _exists(project, name)
+        ]
+        upstream += [
+            result[cell].fingerprint
+            if cell in planned
+            else str((read_record(output_folder(project, cell)) or {}).get("fingerprint"))
+            for cell in own
+        ]
+        if upstream:
+            after = [cell for cell in (*own, *(g.cell for g in sources)) if cell in planned]
+            digest = hashlib.sha256("\n".join([node.fingerprint, *upstream]).encode())
+            node = replace(node, after=tuple(after), fingerprint=digest.hexdigest())
+        result[node.cell] = node
+    return tuple(result.values())
+
+
+def _givers(
+    project: Project, nodes: list[Node], as_of: date | None, code: CodeIndex
+) -> dict[Cell, Node]:
+    """Nodes that give aggregates, of all markets, if any planned one reads them."""
+    if not any(node.stage.reads_aggregates for node in nodes):
+        return {}
+    givers = {n.cell: n for n in nodes if n.stage.publishes_aggregates and not n.cell.segment}
+    stages = [s for s in _order(project) if project.stages[s].publishes_aggregates]
+    wanted = _with_needs(project, stages)
+    for market in sorted(set(project.markets) - {node.cell.market for node in nodes}):
+        others = [s for s in _order(project) if s in wanted]
+        for node in _plan_market(project, market, others, Selection(), as_of, code):
+            if node.stage.publishes_aggregates:
+                givers[node.cell] = node
+    return givers
 
 
 def _check(project: Project, selection: Selection) -> None:
@@ -238,7 +255,7 @@ def _order(project: Project) -> list[str]:
         if name in visiting:
             raise SelectionFault(f"lifecycle.yaml: stage {name!r} needs itself through others")
         visiting.add(name)
-        for need in project.stages[name].needs:
+        for need in (*project.stages[name].needs, *project.stages[name].after):
             visit(need)
         done[name] = None
 
@@ -285,9 +302,7 @@ def _plan_market(
     tables = manifest.versions if manifest else {}
     versions = {name: tables[name] for name in sorted(tables) if name not in derived}
     states = dict(manifest.states) if manifest else {}
-    decided = decisions_digest(
-        market_root(project.lake_dir, project.markets[market].region, market)
-    )
+    root = market_root(project.lake_dir, project.markets[market].region, market)
     nodes: dict[Cell, Node] = {}
     # The whole market first: its segments rest on it.
     cells = sorted(
@@ -326,7 +341,7 @@ def _plan_market(
                 as_of=day,
                 segment=segment,
                 versions={name: states[name] for name in versions}
-                | ({"decisions": decided} if stage.keeps else {}),
+                | {"decisions": decisions_digest(root, stage.reads_decisions)},
                 upstream=[nodes[need].fingerprint for need in needs],
             ),
             versions=versions,

@@ -14,10 +14,13 @@ from insight_lib.lake.store import LakeError
 def test_decisions_add_up_in_order(tmp_path: Path) -> None:
     assert read_decisions(tmp_path, "reviews") == []
     append_decisions(tmp_path, "reviews", [{"day": "2025-01-01"}, {"day": "2025-01-02"}])
-    before = decisions_digest(tmp_path)
+    before = decisions_digest(tmp_path, ["reviews"])
     append_decisions(tmp_path, "reviews", [{"day": "2025-01-03"}])
     assert [row["day"][-1] for row in read_decisions(tmp_path, "reviews")] == ["1", "2", "3"]
-    assert decisions_digest(tmp_path) != before
+    assert decisions_digest(tmp_path, ["reviews"]) != before
+    other = decisions_digest(tmp_path, ["models"])
+    append_decisions(tmp_path, "reviews", [{"day": "2025-01-04"}])
+    assert decisions_digest(tmp_path, ["models"]) == other
 
 
 def test_a_line_that_was_never_finished_goes_and_the_rest_stays(tmp_path: Path) -> None:

@@ -183,3 +183,41 @@ def test_a_segments_run_comes_after_the_stage_that_says_who_is_in_it(tmp_path: P
     plan = make_plan(project, Selection(stages=("first",), segments=("gold",)))
     assert cells(plan) == ["aa-one first", "aa-one groups", "aa-one first@gold"]
     assert plan.by_cell[cell("first", segment="gold")].needs == (cell("groups"),)
+
+
+BESIDE = (
+    TinyStage("first", 1),
+    TinyStage("borrow", 2, needs=("first",), reads_aggregates=("rates",)),
+    TinyStage("giver", 1, publishes_aggregates=("rates",)),
+    TinyStage("review", 3, after=("first", "borrow")),
+)
+
+
+def test_a_stage_that_reads_others_comes_after_them_and_does_without(tmp_path: Path) -> None:
+    project = make_project(tmp_path, stages=BESIDE, markets=["aa", "bb"])
+    before = make_plan(project, Selection())
+    review = before.by_cell[cell("review", "aa")]
+    assert review.needs == ()
+    assert review.after == (cell("first", "aa"), cell("borrow", "aa"))
+    project.write_manifest("bb", version=1)  # reaches it through what borrow reads
+    changed = make_plan(project, Selection())
+    assert changed.by_cell[cell("review", "aa")].fingerprint != review.fingerprint
+
+
+def test_planned_alone_it_rests_on_what_is_published(tmp_path: Path) -> None:
+    project = make_project(tmp_path, stages=BESIDE, markets=["aa", "bb"])
+    plan = make_plan(project, Selection())
+    alone = make_plan(project, Selection(stages=("review",)))
+    assert cells(alone) == ["aa review", "bb review"]
+    review = alone.by_cell[cell("review", "aa")]
+    assert review.after == ()
+    assert review.fingerprint != plan.by_cell[review.cell].fingerprint  # nothing is published yet
+    for node in plan.nodes:
+        publish(
+            node.folder,
+            staged=tmp_path / "staged",
+            files={"index.html": b"page"},
+            record={"fingerprint": node.fingerprint},
+        )
+    alone = make_plan(project, Selection(stages=("review",)))
+    assert alone.by_cell[review.cell].fingerprint == plan.by_cell[review.cell].fingerprint

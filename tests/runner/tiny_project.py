@@ -53,7 +53,8 @@ class TinyStage:
     may_publish: tuple[str, ...] = ()
     publishes_aggregates: tuple[str, ...] = ()
     reads_aggregates: tuple[str, ...] = ()
-    keeps: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    reads_decisions: tuple[str, ...] = ()
     own_tables: tuple[str, ...] = ()
 
     @property
