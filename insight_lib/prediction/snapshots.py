@@ -160,9 +160,9 @@ def _open_category(tables: Mapping[str, ir.Table], windows: Windows, as_of: date
     products = tables.get("products")
     if products is None or "department" not in products.columns:
         return None
-    parts = _by_department(_parts(tables["transactions"], "product_id"), products)
-    first = ibis.date((as_of - timedelta(days=windows.history_days)).isoformat())
-    recent = parts.filter((parts.day > first) & parts.has_bought)
+    since = as_of - timedelta(days=windows.history_days)
+    parts = _department_days(tables["transactions"], products, since=since)
+    recent = parts.filter(parts.has_bought)
     total = recent.customer_id.nunique().execute()
     by_department = recent.group_by("department").agg(
         amount=recent.amount.sum(), n=recent.customer_id.nunique()
@@ -180,6 +180,7 @@ def take_snapshots(
     windows: Windows,
     targets: Sequence[Target],
     columns: Sequence[str] = (),
+    most_customers: int | None = None,
 ) -> list[Snapshot]:
     """Features of all cuts, and labels of those whose horizon ends by `as_of`.
 
@@ -188,51 +189,84 @@ def take_snapshots(
             and `payments` those that there are.
         cuts: Oldest first.
         columns: Features that a regulated sector allows; empty means all.
+        most_customers: About so many customers in the cuts with labels, which models learn
+            from; all customers in those without, which are scored.
 
     Returns:
         One snapshot per cut. Its customers have ordered within the history, or have a
         contract in force.
     """
-    days = ibis.memtable(pd.DataFrame({"cut": pd.to_datetime(list(cuts))}))
-    days = days.mutate(cut=days.cut.cast("date"))
-    business = "contracts" in tables
-    parts = (
-        [_contract_features(tables, days)] if business else _order_features(tables, days, windows)
-    )
+    labelled = [c for c in cuts if c + timedelta(days=windows.horizon_days) <= as_of]
+    known = _sample(tables, most_customers) if most_customers else tables
     # Events that begin later than the first cut looks back would read as silence before.
     reach = cuts[0] - timedelta(days=2 * windows.horizon_days)
-    if "interactions" in tables and _first_event_day(tables["interactions"]) <= reach:
-        parts.append(_event_features(tables["interactions"], days, windows))
-    base = parts[0].to_pandas()
-    base["cut"] = pd.to_datetime(base["cut"])
-    for part in parts[1:]:
-        extra = part.to_pandas()
-        extra["cut"] = pd.to_datetime(extra["cut"])
-        base = base.merge(extra, on=["cut", "customer_id"], how="left")
-    counts = [c for c in base.columns if c.startswith("n_")]
-    base[counts] = base[counts].fillna(0)
-    if "customers" in tables:
-        known = [c for c in _TRAITS if c in tables["customers"].columns]
-        people = tables["customers"].select("customer_id", *known).to_pandas()
-        base = base.merge(people, on="customer_id", how="left")
-    base = base.sort_values(["cut", "customer_id"])
-    labelled = [c for c in cuts if c + timedelta(days=windows.horizon_days) <= as_of]
-    labels = _labels(tables, base, days, labelled, windows, targets)
+    with_events = "interactions" in tables and _first_event_day(tables["interactions"]) <= reach
+    parts, label_parts = [], []
+    for own, chosen in ((known, labelled), (tables, [c for c in cuts if c not in labelled])):
+        if chosen:
+            days = ibis.memtable(pd.DataFrame({"cut": pd.to_datetime(chosen)}))
+            days = days.mutate(cut=days.cut.cast("date"))
+            base = _features(own, days, windows, with_events=with_events)
+            parts.append(base)
+            is_past = chosen is labelled
+            label_parts.append(_labels(own, base, days, windows, targets if is_past else ()))
+    base = pd.concat(parts, ignore_index=True)
+    labels = pd.concat(label_parts, ignore_index=True)
     names = [c for c in base.columns if c not in ("cut", "customer_id")]
     names = [c for c in names if (not columns or c in columns) and base[c].notna().any()]
     found = []
     for cut in cuts:
-        mine = base[base["cut"] == pd.Timestamp(cut)]
-        features = mine.set_index("customer_id")[names]
-        own = labels.loc[mine.index] if cut in labelled else labels.loc[mine.index, []]
+        mine = base["cut"] == pd.Timestamp(cut)
+        features = _typed(base[mine].set_index("customer_id")[names])
+        own_labels = labels[mine] if cut in labelled else labels.loc[mine, []]
         found.append(
-            Snapshot(
-                cut=cut,
-                features=_typed(features),
-                labels=own.set_axis(features.index),
-            )
+            Snapshot(cut=cut, features=features, labels=own_labels.set_axis(features.index))
         )
     return found
+
+
+def _features(
+    tables: Mapping[str, ir.Table], days: ir.Table, windows: Windows, *, with_events: bool
+) -> pd.DataFrame:
+    """Customers of each cut with all that is known of them, by cut and customer."""
+    parts = (
+        [_contract_features(tables, days)]
+        if "contracts" in tables
+        else _order_features(tables, days, windows)
+    )
+    if with_events:
+        parts.append(_event_features(tables["interactions"], days, windows))
+    base = _pulled(parts[0])
+    for part in parts[1:]:
+        base = base.merge(_pulled(part), on=["cut", "customer_id"], how="left")
+    counts = [c for c in base.columns if c.startswith("n_")]
+    base[counts] = base[counts].fillna(0)
+    if "customers" in tables:
+        traits = [c for c in _TRAITS if c in tables["customers"].columns]
+        people = tables["customers"].select("customer_id", *traits).to_pandas()
+        base = base.merge(people, on="customer_id", how="left")
+    return base.sort_values(["cut", "customer_id"], ignore_index=True)
+
+
+def _pulled(part: ir.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = part.to_pandas()
+    return frame.assign(cut=pd.to_datetime(frame["cut"]))
+
+
+def _sample(tables: Mapping[str, ir.Table], most_customers: int) -> Mapping[str, ir.Table]:
+    """The tables of about so many customers, the same ones every time, by a hash of the id."""
+    main = tables["contracts" if "contracts" in tables else "transactions"]
+    ids = main.select("customer_id").distinct()
+    n = int(ids.count().execute())
+    if n <= most_customers:
+        return tables
+    below = f"{int(most_customers / n * 16**6):06x}"
+    chosen = ids.filter(ids.customer_id.hexdigest("md5")[:6] < below).to_pandas()
+    kept = ibis.memtable(chosen)
+    return {
+        name: table.semi_join(kept, "customer_id") if "customer_id" in table.columns else table
+        for name, table in tables.items()
+    }
 
 
 def _typed(features: pd.DataFrame) -> pd.DataFrame:
@@ -251,35 +285,42 @@ def _is_decimal(column: pd.Series) -> bool:
     return bool(len(first)) and type(first.iloc[0]).__name__ == "Decimal"
 
 
-def _parts(lines: ir.Table, *more: str) -> ir.Table:
-    """Order lines as parts: one row per customer, order and day on which lines came.
-
-    Returns:
-        customer_id, order_id, day, `more`, amount, discount_amount, coupon_amount,
-        returned_amount (float), has_bought, is_order (the part with which an order began).
-    """
+def _days_of(lines: ir.Table) -> ir.Table:
+    """Order lines of known customers, with their local `day` and money as floats."""
     known = lines.filter(lines.customer_id.notnull())
     known = known.mutate(day=known.ordered_local.date())
-
     for name in ("amount", "discount_amount", "coupon_amount"):
         given = known[name] if name in known.columns else ibis.literal(0.0)
         known = known.mutate(**{name: given.cast("float64").fill_null(0.0)})
+    return known
 
-    parts = known.group_by(["customer_id", "order_id", "day", *more]).agg(
+
+def _parts(lines: ir.Table) -> ir.Table:
+    """Order lines as parts: one row per customer, order and day on which lines came.
+
+    Returns:
+        customer_id, order_id, day, amount, discount_amount, coupon_amount, returned_amount
+        (float), has_bought.
+    """
+    known = _days_of(lines)
+    return known.group_by(["customer_id", "order_id", "day"]).agg(
         amount=known.amount.sum(),
         discount_amount=known.discount_amount.sum(),
         coupon_amount=known.coupon_amount.sum(),
         returned_amount=ibis.ifelse(known.amount < 0, -known.amount, 0.0).sum(),
         has_bought=(known.quantity > 0).any(),
     )
-    began = parts.day.min().over(ibis.window(group_by="order_id"))
-    return parts.mutate(is_order=parts.has_bought & (parts.day == began))
 
 
-def _by_department(parts: ir.Table, products: ir.Table) -> ir.Table:
-    """Parts per product with the `department` of the product; unknown products have none."""
-    return parts.left_join(
+def _department_days(lines: ir.Table, products: ir.Table, *, since: date) -> ir.Table:
+    """Order lines after a day as one row per customer, day and department of the product."""
+    known = _days_of(lines)
+    known = known.filter(known.day > ibis.date(since.isoformat()))
+    named = known.left_join(
         products.select("product_id", "department"), "product_id", rname="of_{name}"
+    )
+    return named.group_by(["customer_id", "day", "department"]).agg(
+        amount=named.amount.sum(), has_bought=(named.quantity > 0).any()
     )
 
 
@@ -295,25 +336,25 @@ def _order_features(
     lines = tables["transactions"]
     parts = _parts(lines)
     began = (
-        parts.filter(parts.is_order).group_by("customer_id").agg(first_day=lambda t: t.day.min())
+        parts.filter(parts.has_bought).group_by("customer_id").agg(first_day=lambda t: t.day.min())
     )
     at = _at_cuts(parts, days, history_days=windows.history_days)
     step = ibis.interval(days=windows.horizon_days)
     recent = at.day > at.cut - step
     before = ~recent & (at.day > at.cut - step - step)
-    bought = at.is_order
+    bought = at.has_bought
     totals = at.group_by(["cut", "customer_id"]).agg(
         last=at.day.max(where=bought),
         first=at.day.min(where=bought),
-        n_orders=bought.sum(),
+        n_orders=at.order_id.nunique(where=bought),
         n_order_days=at.day.nunique(where=bought),
         revenue_amount=at.amount.sum(),
         discount=at.discount_amount.sum(),
         coupon=at.coupon_amount.sum(),
         returned=at.returned_amount.sum(),
         weekend_share=at.day.day_of_week.index().isin(_WEEKEND).cast("float64").mean(where=bought),
-        n_orders_recent=(bought & recent).sum(),
-        n_orders_before=(bought & before).sum(),
+        n_orders_recent=at.order_id.nunique(where=bought & recent),
+        n_orders_before=at.order_id.nunique(where=bought & before),
         revenue_recent_amount=ibis.ifelse(recent, at.amount, 0.0).sum(),
         revenue_before_amount=ibis.ifelse(before, at.amount, 0.0).sum(),
     )
@@ -347,8 +388,10 @@ def _order_features(
     products = tables.get("products")
     if products is None or "department" not in products.columns:
         return [customers]
-    by_product = _by_department(_parts(lines, "product_id"), products)
-    at = _at_cuts(by_product, days, history_days=windows.history_days)
+    first = pd.Timestamp(days.cut.min().execute()).date()
+    since = first - timedelta(days=windows.history_days)
+    by_department = _department_days(lines, products, since=since)
+    at = _at_cuts(by_department, days, history_days=windows.history_days)
     spend = at.group_by(["cut", "customer_id", "department"]).agg(amount=at.amount.sum())
     spend = spend.filter((spend.amount > 0) & spend.department.notnull())
     place = ibis.row_number().over(
@@ -443,20 +486,16 @@ def _labels(
     tables: Mapping[str, ir.Table],
     base: pd.DataFrame,
     days: ir.Table,
-    cuts: Sequence[date],
     windows: Windows,
     targets: Sequence[Target],
 ) -> pd.DataFrame:
-    """One column per target on the index of `base`; rows of other cuts are missing."""
-    stamps = pd.to_datetime(list(cuts))
-    has_labels = base["cut"].isin(stamps)
+    """One column per target on the index of `base`."""
     names = {t.id: t for t in targets}
     labels = pd.DataFrame(index=base.index)
 
     def look_up(table: ir.Table, name: str) -> pd.Series:
-        frame = table.to_pandas()
-        frame["cut"] = pd.to_datetime(frame["cut"])
-        joined = base[["cut", "customer_id"]].merge(frame, on=["cut", "customer_id"], how="left")
+        keys = base[["cut", "customer_id"]]
+        joined = keys.merge(_pulled(table), on=["cut", "customer_id"], how="left")
         return joined[name].set_axis(base.index).astype("float64")
 
     ahead = functools.partial(_ahead, days=days, horizon_days=windows.horizon_days)
@@ -469,7 +508,7 @@ def _labels(
     if {"lapse", "repeat", "value"} & set(names):
         parts = ahead(_parts(tables["transactions"]))
         after = parts.group_by(["cut", "customer_id"]).agg(
-            n_after=parts.is_order.sum(), amount_after=parts.amount.sum()
+            n_after=parts.has_bought.sum(), amount_after=parts.amount.sum()
         )
         orders_after = look_up(after, "n_after").fillna(0.0)
         is_active = base["days_since_last_order"] < windows.active_days
@@ -481,8 +520,11 @@ def _labels(
         if "value" in names:
             labels["value"] = look_up(after, "amount_after").fillna(0.0)
     if "category" in names:
-        lines = _by_department(_parts(tables["transactions"], "product_id"), tables["products"])
-        wanted = lines.filter((lines.department == names["category"].category) & lines.has_bought)
+        since = base["cut"].min().date() - timedelta(days=windows.history_days)
+        wanted = _department_days(tables["transactions"], tables["products"], since=since)
+        wanted = wanted.filter(
+            (wanted.department == names["category"].category) & wanted.has_bought
+        )
         past = _at_cuts(wanted, days, history_days=windows.history_days)
         past = past.group_by(["cut", "customer_id"]).agg(n_past=past.count())
         after = ahead(wanted)
@@ -492,7 +534,7 @@ def _labels(
             base["days_since_last_order"] < windows.active_days
         )
         labels["category"] = starts.where(is_open)
-    return labels.where(has_labels)
+    return labels
 
 
 def _ahead(rows: ir.Table, *, days: ir.Table, horizon_days: int) -> ir.Table:

@@ -227,3 +227,20 @@ def test_a_simulated_market_opened_as_of_the_cut_gives_the_same_features() -> No
     known = take_snapshots(all_, [cut], **args)[0].features
     pd.testing.assert_frame_equal(known, take_snapshots(then, [cut], **args)[0].features)
     assert len(known) > 50
+
+
+def test_models_learn_from_a_sample_and_everyone_is_scored() -> None:
+    market = simulate_market(WORLDS["de-fashion"], seed=3, n_customers=400)
+    tables_ = {"transactions": ibis.memtable(market.tables["transactions"])}
+    windows = Windows(horizon_days=91, history_days=364, active_days=182)
+    cuts = [date(2025, 6, 30), date(2025, 9, 29), date(2025, 12, 29)]
+    targets = choose_targets(tables_, windows=windows, currency="EUR", as_of=cuts[-1])
+    args = {"as_of": cuts[-1], "windows": windows, "targets": targets}
+    full = take_snapshots(tables_, cuts, **args)
+    some = take_snapshots(tables_, cuts, **args, most_customers=100)
+    for all_, few in zip(full[:2], some[:2], strict=True):
+        assert 0.1 < len(few.features) / len(all_.features) < 0.5
+        pd.testing.assert_frame_equal(few.features, all_.features.loc[few.features.index])
+        pd.testing.assert_frame_equal(few.labels, all_.labels.loc[few.labels.index])
+    pd.testing.assert_frame_equal(some[2].features, full[2].features)
+    assert not some[2].has_labels
