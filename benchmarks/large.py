@@ -56,9 +56,9 @@ def segments(files: list[str], folder: Path) -> int:
 
 def prediction(files: list[str], folder: Path) -> int:
     from insight_lib.prediction.fit import fit, stack
+    from insight_lib.prediction.history import Windows
     from insight_lib.prediction.scorer import score
     from insight_lib.prediction.snapshots import (
-        Windows,
         choose_cuts,
         choose_targets,
         take_snapshots,

@@ -7,14 +7,43 @@ template is an error, so a sentence cannot outlive the data it was written about
 
 from __future__ import annotations
 
-import math
 import re
-import string
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from typing import Any, Literal, TypeVar, Union
+from typing import Any, Literal, TypeVar
+
+from insight_lib.prose import (
+    SIGNIFICANT_DIGITS as SIGNIFICANT_DIGITS,
+)
+from insight_lib.prose import (
+    Estimate as Estimate,
+)
+from insight_lib.prose import (
+    Measured as Measured,
+)
+from insight_lib.prose import (
+    Prose as Prose,
+)
+from insight_lib.prose import (
+    TypedNumber as TypedNumber,
+)
+from insight_lib.prose import (
+    Value as Value,
+)
+from insight_lib.prose import (
+    format_number as format_number,
+)
+from insight_lib.prose import (
+    format_range as format_range,
+)
+from insight_lib.prose import (
+    format_value as format_value,
+)
+from insight_lib.prose import (
+    rounded,
+)
 
 R = TypeVar("R")
 
@@ -22,10 +51,6 @@ FINDING_MIME = "application/vnd.insight.finding+json"
 TABLE_MIME = "application/vnd.insight.table+json"
 TILES_MIME = "application/vnd.insight.tiles+json"
 CHART_MIME = "application/vnd.insight.chart+json"
-
-# findings.json promises the same bytes for the same inputs; engines add floats in
-# parallel, so the last few of a double's 17 digits are not theirs to promise.
-SIGNIFICANT_DIGITS = 10
 
 
 class Verdict(StrEnum):
@@ -42,230 +67,6 @@ class Verdict(StrEnum):
 
 class TooFew(ValueError):
     """Too few observations for an estimate; says how many there are and how many it takes."""
-
-
-class TypedNumber(ValueError):
-    """A digit was typed into a sentence instead of coming from a result."""
-
-
-def _rounded(value: float) -> float | None:
-    if not math.isfinite(value):
-        return None
-    return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """A number counted in the data: exact for these rows, so without an interval.
-
-    `unit` is one of `share` (0-1), `points` (percentage points, 0-100), `count`, `days`,
-    `weeks`, `months`, `ratio`, `index`, `score`, or an ISO 4217 code for money.
-    """
-
-    value: float
-    unit: str
-    n: int
-    as_of: date
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "value": _rounded(self.value),
-            "unit": self.unit,
-            "n": self.n,
-            "as_of": f"{self.as_of:%Y-%m-%d}",
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate(Measured):
-    """A number inferred from data, with its interval at `level` and the method's source."""
-
-    lower: float
-    upper: float
-    method: str
-    level: float = 0.95
-
-    def __post_init__(self) -> None:
-        if not self.lower <= self.upper:
-            raise ValueError(f"interval {self.lower} to {self.upper} is not ordered")
-        if not 0 < self.level < 1:
-            raise ValueError(f"level {self.level} is not between 0 and 1")
-
-    def excludes(self, value: float) -> bool:
-        """Whether `value` lies outside the interval."""
-        return not self.lower <= value <= self.upper
-
-    def to_json(self) -> dict[str, Any]:
-        return super().to_json() | {
-            "lower": _rounded(self.lower),
-            "upper": _rounded(self.upper),
-            "level": self.level,
-            "method": self.method,
-        }
-
-
-Value = Union[Measured, Estimate, date, str, "Prose"]
-
-
-def _decimals(*values: float) -> int:
-    """Decimals that show two significant digits of the smallest distance worth showing."""
-    finite = [abs(v) for v in values if math.isfinite(v)]
-    size = max(finite, default=0.0)
-    if size >= 100 or all(math.isclose(v, round(v), abs_tol=1e-9) for v in finite):
-        return 0
-    return 1 if size >= 10 else 2
-
-
-def format_number(value: float, unit: str, decimals: int | None = None) -> str:
-    """Write one number in its unit, as a reader expects it: `31.2%`, `$1,240`, `12 days`."""
-    if not math.isfinite(value):
-        return "unknown"
-    text = _written(value, unit, decimals)
-    # What rounds to nothing has no sign.
-    return text.removeprefix("−") if re.fullmatch(r"−\D*0(\.0+)?\D*", text) else text
-
-
-def _written(value: float, unit: str, decimals: int | None) -> str:
-    if unit == "share":
-        percent = value * 100
-        is_whole = math.isclose(percent, round(percent), abs_tol=1e-9)
-        places = decimals if decimals is not None else (0 if is_whole else 1)
-        return f"{percent:.{places}f}%".replace("-", "−")
-    if unit == "points":
-        is_whole = math.isclose(value, round(value), abs_tol=1e-9)
-        places = decimals if decimals is not None else (0 if is_whole else 1)
-        return f"{value:.{places}f} points".replace("-", "−")
-    if re.fullmatch(r"[A-Z]{3}", unit):
-        return _money(value, unit, decimals)
-    places = decimals if decimals is not None else (0 if unit == "count" else _decimals(value))
-    if unit in ("ratio", "days", "weeks", "months") and decimals is None and abs(value) >= 2:
-        places = min(places, 1)
-    text = f"{value:,.{places}f}".replace("-", "−")
-    if unit in ("count", "ratio", "index", "score"):
-        return text
-    singular = unit[:-1] if unit.endswith("s") and text in ("1", "−1") else unit
-    return f"{text} {singular}"
-
-
-def _money(value: float, currency: str, decimals: int | None) -> str:
-    from babel.numbers import get_currency_symbol
-
-    symbol = get_currency_symbol(currency, locale="en")
-    size = abs(value)
-    for divisor, suffix in ((1e9, " bn"), (1e6, " M")):
-        if size >= divisor:
-            amount = f"{size / divisor:,.2f}{suffix}"
-            break
-    else:
-        places = decimals if decimals is not None else (0 if size >= 100 else 2)
-        if places and currency in ("JPY", "KRW", "CLP", "VND", "ISK"):
-            places = 0
-        amount = f"{size:,.{places}f}"
-    space = " " if len(symbol) > 2 else ""
-    return f"{'−' if value < 0 else ''}{symbol}{space}{amount}"
-
-
-def format_range(estimate: Estimate) -> str:
-    """The interval as words: `29.4% to 33.0%`."""
-    unit = estimate.unit
-    if unit == "points":
-        low = format_number(estimate.lower, unit).removesuffix(" points")
-        return f"{low} to {format_number(estimate.upper, unit)}"
-    if unit == "share":
-        bounds = (estimate.lower * 100, estimate.upper * 100)
-        places = 0 if _decimals(*bounds) == 0 and max(map(abs, bounds)) < 100 else 1
-        low = format_number(estimate.lower, unit, places)
-        return f"{low} to {format_number(estimate.upper, unit, places)}"
-    if unit == "count" or re.fullmatch(r"[A-Z]{3}", unit):
-        return f"{format_number(estimate.lower, unit)} to {format_number(estimate.upper, unit)}"
-    places = _decimals(estimate.lower, estimate.upper)
-    low = f"{estimate.lower:,.{places}f}".replace("-", "−")
-    return f"{low} to {format_number(estimate.upper, unit, places)}"
-
-
-def format_value(value: Value, style: str = "") -> str:
-    """Write a value for a sentence.
-
-    Styles: none (the value), `range` (the interval), `full` (value and interval),
-    `in_hundred` (a share as "31 in 100"), `n` (how many it rests on), `size` (without
-    its sign), `signed` (with a plus or minus).
-    """
-    if isinstance(value, str | Prose):
-        return str(value)
-    if isinstance(value, date):
-        return f"{value.day} {value:%B %Y}"
-    match style:
-        case "":
-            return format_number(value.value, value.unit)
-        case "size":
-            return format_number(abs(value.value), value.unit)
-        case "signed":
-            sign = "+" if value.value > 0 else ""
-            return sign + format_number(value.value, value.unit)
-        case "n":
-            return f"{value.n:,}"
-        case "in_hundred":
-            if value.unit != "share":
-                raise ValueError(f"in_hundred needs a share, got {value.unit}")
-            return f"{value.value * 100:.0f} in 100"
-    if not isinstance(value, Estimate):
-        raise ValueError(f"style {style!r} needs an Estimate with an interval")
-    match style:
-        case "range":
-            return format_range(value)
-        case "full":
-            return f"{format_number(value.value, value.unit)} (likely {format_range(value)})"
-    raise ValueError(
-        f"unknown style {style!r}; use range, full, in_hundred, n, size, signed or none"
-    )
-
-
-@dataclass(frozen=True, init=False)
-class Prose:
-    """A sentence whose numbers are fields: `Prose("About {rate:in_hundred} return.", rate=rate)`.
-
-    Raises:
-        TypedNumber: The template holds a digit outside a field.
-        KeyError: A field has no value, or a value has no field.
-    """
-
-    template: str
-    values: tuple[tuple[str, Value], ...]
-
-    def __init__(self, template: str, /, **values: Value) -> None:
-        literal, fields = "", set()
-        for text, name, style, _ in string.Formatter().parse(template):
-            literal += text
-            if name is not None:
-                if name not in values:
-                    raise KeyError(f"no value for {{{name}}} in {template!r}")
-                fields.add(name)
-                format_value(values[name], style or "")
-        if re.search(r"\d", literal):
-            raise TypedNumber(
-                f"digit typed into {template!r}; pass it as a value so that it follows the data"
-            )
-        if unused := set(values) - fields:
-            raise KeyError(f"values {sorted(unused)} are not used in {template!r}")
-        object.__setattr__(self, "template", template)
-        object.__setattr__(self, "values", tuple(sorted(values.items())))
-
-    def __str__(self) -> str:
-        values = dict(self.values)
-        return "".join(
-            text + (format_value(values[name], style or "") if name is not None else "")
-            for text, name, style, _ in string.Formatter().parse(self.template)
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "text": str(self),
-            "template": self.template,
-            "values": {
-                name: value.to_json() if isinstance(value, Measured | Prose) else str(value)
-                for name, value in self.values
-            },
-        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -329,7 +130,7 @@ class Finding:
             "good": self.good,
             "so_what": self.so_what.to_json() if self.so_what else None,
             "due": f"{self.due:%Y-%m-%d}" if self.due else None,
-            "weight": _rounded(self.weight),
+            "weight": rounded(self.weight),
             "needs": [
                 {
                     "table": need.table,
@@ -538,6 +339,35 @@ class Table:
             "text/html": f"<table><caption>{escape(self.title)}</caption><thead><tr>{head}</tr>"
             f"</thead><tbody>{body}</tbody></table>",
         }
+
+
+def not_measurable(
+    name: str,
+    what: str,
+    *,
+    rows: tuple[str, ...],
+    needs: tuple[Need, ...],
+    takes: str,
+    owner: str = "data-engineer",
+) -> Callable[[str], Finding]:
+    """For what this market's data may not answer: from the reason to the finding.
+
+    Args:
+        name: Id of the finding, `stage.name`.
+        what: Start of the sentence: "{what} cannot be measured here".
+        takes: What it would take, after "It takes".
+    """
+    return lambda why: Finding(
+        id=name,
+        rows=rows,
+        statement=Prose("{what} cannot be measured here: {why}.", what=what, why=why),
+        verdict=Verdict.NOT_MEASURABLE,
+        owner=owner,
+        evidence=tuple(need.table for need in needs),
+        needs=needs,
+        so_what=Prose("It takes {takes}.", takes=takes),
+        weight=0.4,
+    )
 
 
 def attempt(

@@ -27,7 +27,7 @@ from insight_lib.lake.store import (
     write_atomically,
     write_table,
 )
-from insight_lib.market_model import MarketConfig
+from insight_lib.market_model import MarketConfig, Residency
 from insight_lib.market_request import Refused, Request, interactive_request, run_request
 from insight_lib.parameter_model import Parameters
 from insight_lib.parameters import append_to_register, find_root, load_project
@@ -67,6 +67,7 @@ class Market:
     after: tuple[str, ...]
     own_tables: Mapping[str, str]
     consent_rules: Mapping[str, str]
+    residency: Residency
     _used: dict[str, Any] = field(default_factory=lambda: {"tables": {}, "published": {}})
     _connection: Any = None
     _expressions: dict[str, Any] = field(default_factory=dict)
@@ -573,6 +574,7 @@ def open_market(
         own_tables=MappingProxyType(
             {name: other.id for other in project.stages.values() for name in other.own_tables}
         ),
+        residency=project.jurisdictions[config.jurisdiction].residency,
         consent_rules=MappingProxyType(
             {str(k): str(v) for k, v in project.jurisdictions[config.jurisdiction].consent.items()}
         ),

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from insight_lib.registers import Id, Model, Purpose, Sentence
+from insight_lib.registers import CountryCode, Id, Model, Purpose, Sentence
 from insight_lib.schema import TABLES
 
 
@@ -189,16 +189,31 @@ class MarketConfig(Model):
         return self
 
 
+class Residency(Model):
+    """Where personal data may be worked on.
+
+    Attributes:
+        rule: `in_country`, `in_region` (the market's country and `countries`) or `free`.
+        clause: Where that is written, or why we keep to it.
+    """
+
+    rule: Literal["in_country", "in_region", "free"]
+    countries: tuple[CountryCode, ...] = ()
+    clause: Sentence
+
+
 class Jurisdiction(Model):
     """Law of the land, as far as code acts on it.
 
     Attributes:
         consent: Per purpose, whether a person must have agreed (`opt_in`) or must not have
             refused (`opt_out`).
+        residency: Where a model that reads personal data may run.
     """
 
     title: Sentence
     consent: dict[Purpose, Literal["opt_in", "opt_out"]]
+    residency: Residency
     parameters: dict[str, dict[str, Any]] = {}
 
     @model_validator(mode="after")

@@ -95,6 +95,76 @@ class SegmentParameters(Model):
     smallest_kept_share: float = Field(gt=0, le=1)
 
 
+class ContactChannel(Model):
+    """A way to reach a customer.
+
+    Attributes:
+        hours: Time there is for it in one round of contacts.
+        cost_amount: Cost of one contact beside the time, in the market's currency.
+        kept_share: Of the customers who would have left, those whom one contact keeps.
+    """
+
+    title: Sentence
+    hours: float = Field(ge=0)
+    minutes_per_contact: float = Field(gt=0)
+    cost_amount: float = Field(ge=0)
+    kept_share: float = Field(ge=0, le=1)
+
+
+_Share = Annotated[float, Field(gt=0, lt=1)]
+_Estimator = Literal["rule", "logistic", "additive", "boosting", "forest"]
+
+
+class PredictionParameters(Model):
+    """Stage 05."""
+
+    horizon_days: int = Field(ge=7, le=366)
+    history_days: int = Field(ge=28, le=1095)
+    active_days: int = Field(ge=7, le=1095)
+    most_snapshots: int = Field(ge=2, le=36)
+    most_customers: int = Field(ge=1000)
+    category: str | None
+    board_folds: int = Field(ge=1, le=10)
+    most_training_rows: int = Field(ge=500)
+    capacity_share: _Share
+    override_estimator: dict[str, _Estimator]
+    monotone: dict[str, dict[str, Literal[-1, 1]]]
+    known_from: dict[str, str]
+    suspicious_ranking: float = Field(gt=0.5, le=1)
+    largest_auc_gap: _Share
+    largest_calibration_error_share: _Share
+    largest_total_gap_share: _Share
+    smallest_auc: float = Field(ge=0.5, lt=1)
+    watched_snapshots: int = Field(ge=1, le=12)
+    false_alarm_rate: _Share
+    smallest_psi: float = Field(gt=0)
+    retrain_psi: float = Field(gt=0)
+    smallest_missing_change: _Share
+    largest_gap_share: _Share
+    largest_amount_gap_share: _Share
+    new_labelled_share: float = Field(gt=0)
+    largest_age_days: int = Field(ge=7)
+    smallest_rise_share: _Share
+    smallest_training_customers: int = Field(ge=50)
+    smallest_positives: int = Field(ge=20)
+    smallest_pooled_markets: int = Field(ge=2)
+    scores_made_again: int = Field(ge=1, le=1000)
+    review_stakes_amount: float = Field(gt=0)
+    high_stakes_targets: tuple[str, ...]
+    reviewers: Literal[1, 2]
+    smallest_kappa: _Share
+    channels: dict[str, ContactChannel] = Field(min_length=1)
+    contact_rest_days: int = Field(ge=0)
+    contact_window_days: int = Field(ge=1)
+    most_contacts: int = Field(ge=1)
+    offered_items: int = Field(ge=1, le=20)
+    offers_repeat: bool
+    most_products: int = Field(ge=10, le=5000)
+    affinity_customers: float = Field(ge=0)
+    market_tier_weight: float = Field(ge=0, le=1)
+    largest_stock_age_days: int = Field(ge=1)
+
+
 class ImpactParameters(Model):
     """Stage 09."""
 
@@ -120,6 +190,7 @@ class Parameters(Model):
     segments: SegmentParameters
     value: ValueParameters
     transfer: TransferParameters
+    prediction: PredictionParameters
     impact: ImpactParameters
 
 

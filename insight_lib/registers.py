@@ -15,6 +15,7 @@ from insight_lib.schema import TABLES
 
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$", max_length=40)]
 Sentence = Annotated[str, StringConstraints(min_length=3, max_length=2000)]
+CountryCode = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 Purpose = Literal["analytics", "modelling", "activation", "fairness"]
 
 
@@ -76,6 +77,16 @@ class Override(Model):
     until: date
 
 
+class Site(Model):
+    """A place where models may run. `monthly_cost_amount` is in the reporting currency."""
+
+    title: Sentence
+    kind: Literal["on_premise", "hybrid", "cloud"]
+    countries: tuple[CountryCode, ...] = Field(min_length=1)
+    memory_gib: float = Field(gt=0)
+    monthly_cost_amount: float = Field(ge=0)
+
+
 class SegmentName(Model):
     """A segment's name that a person confirmed, and the profile by which it is found again.
 
@@ -112,6 +123,7 @@ class Registers(Model):
     overrides: tuple[Override, ...] = ()
     segment_names: tuple[SegmentName, ...] = ()
     quotes: tuple[Quote, ...] = ()
+    infrastructure: dict[Id, Site] = {}
 
     def overridden(self, market: str, *, as_of: date) -> dict[str, str]:
         """Gate id to reason, for the overrides of `market` that are in force on `as_of`."""

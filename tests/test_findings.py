@@ -18,6 +18,7 @@ from insight_lib.findings import (
     change_phrase,
     format_number,
     judge,
+    not_measurable,
 )
 
 DAY = date(2026, 6, 30)
@@ -164,3 +165,14 @@ def test_too_few_becomes_a_finding_that_says_what_it_takes() -> None:
     ):
         assert isinstance(result, Finding)
         assert result.verdict is Verdict.NOT_MEASURABLE
+
+
+def test_what_cannot_be_measured_says_why_and_what_it_takes() -> None:
+    found = not_measurable(
+        "segments.uses", "Who serves which use", rows=("C3.1",), needs=(Need(table="surveys"),),
+        takes="a survey",
+    )("nobody was asked")  # fmt: skip
+    assert found.id == "segments.uses"
+    assert str(found.statement) == "Who serves which use cannot be measured here: nobody was asked."
+    assert str(found.so_what) == "It takes a survey."
+    assert found.evidence == ("surveys",)

@@ -32,6 +32,7 @@ STAGES = {
 BASE = {
     "schema",
     "findings",
+    "prose",
     "charts",
     "statistics",
     "orders",
@@ -43,7 +44,8 @@ BASE = {
 }
 MAY_IMPORT = {
     "schema": set(),
-    "findings": set(),
+    "prose": set(),
+    "findings": {"prose"},
     "strict_yaml": set(),
     "statistics": {"findings"},
     "orders": set(),

@@ -8,7 +8,7 @@ from insight_lib.charts.rows import (
     plot_dots,
     plot_waterfall,
 )
-from insight_lib.charts.theme import Caption, Chart, Mark
+from insight_lib.charts.theme import Caption, Chart, Mark, source_line
 
 __all__ = [
     "Caption",
@@ -24,4 +24,5 @@ __all__ = [
     "plot_panels",
     "plot_tracking",
     "plot_waterfall",
+    "source_line",
 ]

@@ -12,8 +12,9 @@ import re
 import textwrap
 import unicodedata
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 from xml.etree import ElementTree
 
@@ -22,7 +23,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from insight_lib.findings import CHART_MIME, Prose, Table, format_number
+from insight_lib.findings import CHART_MIME, Prose, Table, format_number, format_value
 
 WIDE, NARROW = 720, 340
 INK, SOFT, LINE, PAPER = "#14213d", "#5b6577", "#dfe3ea", "#fefefe"
@@ -277,3 +278,9 @@ def tick_labels(ticks: Sequence[float], unit: str) -> list[str]:
 def column_title(name: str) -> str:
     """`spend_amount` as a table header: `Spend amount`."""
     return clean_text(name.replace("_", " ")).capitalize()
+
+
+def source_line(tables: Mapping[str, int], *, as_of: date) -> str:
+    """Where the figures come from: tables with their snapshot."""
+    named = ", ".join(f"{name} (snapshot {version})" for name, version in sorted(tables.items()))
+    return f"{named}; to {format_value(as_of)}."

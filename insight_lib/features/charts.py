@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
 
 import numpy as np
-import pandas as pd
 
 from insight_lib.charts import (
     Caption,
@@ -249,10 +247,3 @@ def _against(comparison: Comparison) -> str:
     if comparison.is_year_before:
         return f"{comparison.days} days against the same a year before"
     return f"{comparison.days} days against the {comparison.days} before"
-
-
-def source_line(tables: dict[str, int], *, as_of: date) -> str:
-    """Where the figures come from: tables with their snapshot."""
-    named = ", ".join(f"{name} (snapshot {version})" for name, version in sorted(tables.items()))
-    moment = format_value(pd.Timestamp(as_of).date())
-    return f"{named}; to {moment}."

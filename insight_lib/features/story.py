@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
 
@@ -14,7 +13,6 @@ from insight_lib.findings import (
     Estimate,
     Finding,
     Measured,
-    Need,
     Prose,
     Tile,
     Tiles,
@@ -369,23 +367,6 @@ def describe_reconciliation(result: Reconciliation, *, as_of: date) -> Check:
             "{advice}",
             advice="No action." if difference == 0 else "Compare by day and find the first gap.",
         ),
-    )
-
-
-def not_measurable(
-    name: str, what: str, *, rows: tuple[str, ...], needs: tuple[Need, ...], takes: str
-) -> Callable[[str], Finding]:
-    """For a section that this market's data may not answer: from the reason to the finding."""
-    return lambda why: Finding(
-        id=f"features.{name}",
-        rows=rows,
-        statement=Prose("{what} cannot be measured here: {why}.", what=what, why=why),
-        verdict=Verdict.NOT_MEASURABLE,
-        owner="data-engineer",
-        evidence=tuple(need.table for need in needs),
-        needs=needs,
-        so_what=Prose("It takes {takes}.", takes=takes),
-        weight=0.4,
     )
 
 

@@ -8,22 +8,33 @@ counts on the day it came back, so an order before the cut is not told about a l
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import ibis
 import pandas as pd
 
 from insight_lib.findings import TooFew
+from insight_lib.prediction.history import (
+    Windows,
+    ahead_of,
+    at_cuts,
+    contract_features,
+    department_days,
+    event_features,
+    first_event_day,
+    in_force,
+    order_features,
+    order_parts,
+)
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-_WEEKEND = (5, 6)  # ibis: Monday is 0
-_MOST_TOUCHPOINTS = 6
+# Tables that snapshots are taken from, where a market has them.
+SOURCES = ("transactions", "contracts", "products", "customers", "interactions", "payments")
 # What is said of a customer, not what names one.
 _TRAITS = (
     "acquisition_channel",
@@ -61,27 +72,21 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Windows:
-    """Days: looked ahead, looked back, and within which a customer counts as active."""
-
-    horizon_days: int
-    history_days: int
-    active_days: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Snapshot:
     """Customers at the end of `cut`.
 
     Attributes:
         features: Customers (index, sorted) by numbers (float, missing as NaN) and texts
             (object, missing as None).
+        applies: The same customers by target id: whether the question can be asked of them.
+            Who stopped long ago cannot stop, and who buys it already cannot start to.
         labels: The same customers by target id: 0 or 1, or an amount; missing where the
             target does not apply. No columns where the horizon ends after the data do.
     """
 
     cut: date
     features: pd.DataFrame
+    applies: pd.DataFrame
     labels: pd.DataFrame
 
     @property
@@ -161,7 +166,7 @@ def _open_category(tables: Mapping[str, ir.Table], windows: Windows, as_of: date
     if products is None or "department" not in products.columns:
         return None
     since = as_of - timedelta(days=windows.history_days)
-    parts = _department_days(tables["transactions"], products, since=since)
+    parts = department_days(tables["transactions"], products, since=since)
     recent = parts.filter(parts.has_bought)
     total = recent.customer_id.nunique().execute()
     by_department = recent.group_by("department").agg(
@@ -170,6 +175,92 @@ def _open_category(tables: Mapping[str, ir.Table], windows: Windows, as_of: date
     open_ = by_department.filter((by_department.n < total / 2) & by_department.department.notnull())
     best = open_.order_by([ibis.desc("amount"), "department"]).limit(1).to_pandas()
     return str(best["department"].iloc[0]) if len(best) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Which snapshots a market takes; the same for training, watching and scoring.
+
+    Attributes:
+        most_snapshots: With labels.
+        most_customers: As in `take_snapshots`.
+        category, purposes: As in `choose_targets`.
+        columns: As in `take_snapshots`.
+    """
+
+    windows: Windows
+    most_snapshots: int = 7
+    most_customers: int | None = None
+    category: str | None = None
+    purposes: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, parameters: Any) -> Plan:
+        """The plan in a market's parameters: `prediction`, within what `value.sector` allows."""
+        own, sector = parameters.prediction, parameters.value
+        return cls(
+            windows=Windows(
+                horizon_days=own.horizon_days,
+                history_days=own.history_days,
+                active_days=own.active_days,
+            ),
+            most_snapshots=own.most_snapshots,
+            most_customers=own.most_customers,
+            category=own.category,
+            purposes=tuple(sector.sector_purposes),
+            columns=tuple(sector.sector_columns),
+        )
+
+    def targets(
+        self, tables: Mapping[str, ir.Table], *, as_of: date, currency: str
+    ) -> tuple[Target, ...]:
+        """What can be predicted here; see `choose_targets`."""
+        return choose_targets(
+            tables,
+            windows=self.windows,
+            currency=currency,
+            as_of=as_of,
+            category=self.category,
+            purposes=self.purposes,
+        )
+
+    def take(
+        self, tables: Mapping[str, ir.Table], targets: Sequence[Target], *, as_of: date
+    ) -> list[Snapshot]:
+        """Snapshots one horizon apart up to `as_of`, oldest first; the last has no labels.
+
+        Raises:
+            TooFew: The data do not reach back far enough.
+        """
+        if "contracts" in tables:
+            day = tables["contracts"].start_date.min()
+        else:
+            day = tables["transactions"].ordered_local.min()
+        first_day = pd.Timestamp(day.execute())
+        if pd.isna(first_day):
+            raise TooFew("no orders and no contracts")
+        cuts = choose_cuts(first_day.date(), as_of, self.windows, most=self.most_snapshots)
+        return self.at(tables, cuts, targets, as_of=as_of)
+
+    def at(
+        self,
+        tables: Mapping[str, ir.Table],
+        cuts: Sequence[date],
+        targets: Sequence[Target],
+        *,
+        as_of: date,
+    ) -> list[Snapshot]:
+        """Snapshots at some cuts; see `take_snapshots`."""
+        return take_snapshots(
+            tables,
+            cuts,
+            as_of=as_of,
+            windows=self.windows,
+            targets=targets,
+            columns=self.columns,
+            most_customers=self.most_customers,
+        )
 
 
 def take_snapshots(
@@ -200,17 +291,23 @@ def take_snapshots(
     known = _sample(tables, most_customers) if most_customers else tables
     # Events that begin later than the first cut looks back would read as silence before.
     reach = cuts[0] - timedelta(days=2 * windows.horizon_days)
-    with_events = "interactions" in tables and _first_event_day(tables["interactions"]) <= reach
-    parts, label_parts = [], []
+    with_events = "interactions" in tables and first_event_day(tables["interactions"]) <= reach
+    parts, apply_parts, label_parts = [], [], []
     for own, chosen in ((known, labelled), (tables, [c for c in cuts if c not in labelled])):
         if chosen:
             days = ibis.memtable(pd.DataFrame({"cut": pd.to_datetime(chosen)}))
             days = days.mutate(cut=days.cut.cast("date"))
             base = _features(own, days, windows, with_events=with_events)
             parts.append(base)
-            is_past = chosen is labelled
-            label_parts.append(_labels(own, base, days, windows, targets if is_past else ()))
+            applies = _applies(own, base, days, windows, targets)
+            apply_parts.append(applies)
+            if chosen is labelled:
+                labels = _outcomes(own, base, days, windows, targets)
+                label_parts.append(labels.where(applies))
+            else:
+                label_parts.append(pd.DataFrame(index=base.index))
     base = pd.concat(parts, ignore_index=True)
+    applies = pd.concat(apply_parts, ignore_index=True)
     labels = pd.concat(label_parts, ignore_index=True)
     names = [c for c in base.columns if c not in ("cut", "customer_id")]
     names = [c for c in names if (not columns or c in columns) and base[c].notna().any()]
@@ -220,7 +317,12 @@ def take_snapshots(
         features = _typed(base[mine].set_index("customer_id")[names])
         own_labels = labels[mine] if cut in labelled else labels.loc[mine, []]
         found.append(
-            Snapshot(cut=cut, features=features, labels=own_labels.set_axis(features.index))
+            Snapshot(
+                cut=cut,
+                features=features,
+                applies=applies[mine].set_axis(features.index),
+                labels=own_labels.set_axis(features.index),
+            )
         )
     return found
 
@@ -230,12 +332,12 @@ def _features(
 ) -> pd.DataFrame:
     """Customers of each cut with all that is known of them, by cut and customer."""
     parts = (
-        [_contract_features(tables, days)]
+        [contract_features(tables, days)]
         if "contracts" in tables
-        else _order_features(tables, days, windows)
+        else order_features(tables, days, windows)
     )
     if with_events:
-        parts.append(_event_features(tables["interactions"], days, windows))
+        parts.append(event_features(tables["interactions"], days, windows))
     base = _pulled(parts[0])
     for part in parts[1:]:
         base = base.merge(_pulled(part), on=["cut", "customer_id"], how="left")
@@ -273,275 +375,86 @@ def _typed(features: pd.DataFrame) -> pd.DataFrame:
     """Numbers as float64, texts as objects with None where missing."""
     typed = {
         name: column.astype("float64")
-        if pd.api.types.is_numeric_dtype(column) or _is_decimal(column)
+        if pd.api.types.is_numeric_dtype(column)
         else column.astype("object").where(column.notna(), None)
         for name, column in features.items()
     }
     return pd.DataFrame(typed, index=features.index)
 
 
-def _is_decimal(column: pd.Series) -> bool:
-    first = column.dropna()
-    return bool(len(first)) and type(first.iloc[0]).__name__ == "Decimal"
+def _looked_up(base: pd.DataFrame, table: ir.Table, name: str) -> pd.Series:
+    """A column of a table by cut and customer, in the order of `base`; missing as NaN."""
+    keys = base[["cut", "customer_id"]]
+    joined = keys.merge(_pulled(table), on=["cut", "customer_id"], how="left")
+    return joined[name].set_axis(base.index).astype("float64")
 
 
-def _days_of(lines: ir.Table) -> ir.Table:
-    """Order lines of known customers, with their local `day` and money as floats."""
-    known = lines.filter(lines.customer_id.notnull())
-    known = known.mutate(day=known.ordered_local.date())
-    for name in ("amount", "discount_amount", "coupon_amount"):
-        given = known[name] if name in known.columns else ibis.literal(0.0)
-        known = known.mutate(**{name: given.cast("float64").fill_null(0.0)})
-    return known
+def _bought_in(
+    tables: Mapping[str, ir.Table], base: pd.DataFrame, windows: Windows, category: str | None
+) -> ir.Table:
+    """Days on which customers bought in a department, from the first history on."""
+    since = base["cut"].min().date() - timedelta(days=windows.history_days)
+    days = department_days(tables["transactions"], tables["products"], since=since)
+    return days.filter((days.department == category) & days.has_bought)
 
 
-def _parts(lines: ir.Table) -> ir.Table:
-    """Order lines as parts: one row per customer, order and day on which lines came.
-
-    Returns:
-        customer_id, order_id, day, amount, discount_amount, coupon_amount, returned_amount
-        (float), has_bought.
-    """
-    known = _days_of(lines)
-    return known.group_by(["customer_id", "order_id", "day"]).agg(
-        amount=known.amount.sum(),
-        discount_amount=known.discount_amount.sum(),
-        coupon_amount=known.coupon_amount.sum(),
-        returned_amount=ibis.ifelse(known.amount < 0, -known.amount, 0.0).sum(),
-        has_bought=(known.quantity > 0).any(),
-    )
-
-
-def _department_days(lines: ir.Table, products: ir.Table, *, since: date) -> ir.Table:
-    """Order lines after a day as one row per customer, day and department of the product."""
-    known = _days_of(lines)
-    known = known.filter(known.day > ibis.date(since.isoformat()))
-    named = known.left_join(
-        products.select("product_id", "department"), "product_id", rname="of_{name}"
-    )
-    return named.group_by(["customer_id", "day", "department"]).agg(
-        amount=named.amount.sum(), has_bought=(named.quantity > 0).any()
-    )
-
-
-def _at_cuts(rows: ir.Table, days: ir.Table, *, history_days: int, day: str = "day") -> ir.Table:
-    """Rows of the `history_days` up to each cut, once for every cut that they belong to."""
-    first = days.cut - ibis.interval(days=history_days)
-    return rows.join(days.mutate(first=first), [rows[day] <= days.cut, rows[day] > first])
-
-
-def _order_features(
-    tables: Mapping[str, ir.Table], days: ir.Table, windows: Windows
-) -> list[ir.Table]:
-    lines = tables["transactions"]
-    parts = _parts(lines)
-    began = (
-        parts.filter(parts.has_bought).group_by("customer_id").agg(first_day=lambda t: t.day.min())
-    )
-    at = _at_cuts(parts, days, history_days=windows.history_days)
-    step = ibis.interval(days=windows.horizon_days)
-    recent = at.day > at.cut - step
-    before = ~recent & (at.day > at.cut - step - step)
-    bought = at.has_bought
-    totals = at.group_by(["cut", "customer_id"]).agg(
-        last=at.day.max(where=bought),
-        first=at.day.min(where=bought),
-        n_orders=at.order_id.nunique(where=bought),
-        n_order_days=at.day.nunique(where=bought),
-        revenue_amount=at.amount.sum(),
-        discount=at.discount_amount.sum(),
-        coupon=at.coupon_amount.sum(),
-        returned=at.returned_amount.sum(),
-        weekend_share=at.day.day_of_week.index().isin(_WEEKEND).cast("float64").mean(where=bought),
-        n_orders_recent=at.order_id.nunique(where=bought & recent),
-        n_orders_before=at.order_id.nunique(where=bought & before),
-        revenue_recent_amount=ibis.ifelse(recent, at.amount, 0.0).sum(),
-        revenue_before_amount=ibis.ifelse(before, at.amount, 0.0).sum(),
-    )
-    totals = totals.filter(totals.n_orders > 0).left_join(began, "customer_id")
-    since = totals.cut.delta(totals["last"], unit="day")
-    gap = totals["last"].delta(totals["first"], unit="day") / (totals.n_order_days - 1).nullif(0)
-    gross = (totals.revenue_amount + totals.discount + totals.returned).nullif(0)
-    tenure = totals.cut.delta(totals.first_day, unit="day")
-    customers = totals.select(
-        "cut",
-        "customer_id",
-        "n_orders",
-        "n_order_days",
-        "revenue_amount",
-        "weekend_share",
-        "n_orders_recent",
-        "n_orders_before",
-        "revenue_recent_amount",
-        "revenue_before_amount",
-        days_since_last_order=since,
-        mean_gap_days=gap,
-        gap_ratio=since / gap,
-        mean_order_amount=totals.revenue_amount / totals.n_orders,
-        discount_share=totals.discount / gross,
-        coupon_share=totals.coupon / gross,
-        returned_share=totals.returned / gross,
-        # Older than the history is old: otherwise the age of the data would stand here.
-        tenure_days=ibis.least(tenure, windows.history_days),
-        is_new=(tenure < windows.horizon_days).cast("float64"),
-    )
-    products = tables.get("products")
-    if products is None or "department" not in products.columns:
-        return [customers]
-    first = pd.Timestamp(days.cut.min().execute()).date()
-    since = first - timedelta(days=windows.history_days)
-    by_department = _department_days(lines, products, since=since)
-    at = _at_cuts(by_department, days, history_days=windows.history_days)
-    spend = at.group_by(["cut", "customer_id", "department"]).agg(amount=at.amount.sum())
-    spend = spend.filter((spend.amount > 0) & spend.department.notnull())
-    place = ibis.row_number().over(
-        ibis.window(
-            group_by=["cut", "customer_id"], order_by=[spend.amount.desc(), spend.department]
-        )
-    )
-    ranked = spend.mutate(place=place)
-    top = ranked.place == 0
-    baskets = ranked.group_by(["cut", "customer_id"]).agg(
-        n_categories=ranked.count(),
-        top_category=ranked.department.max(where=top),
-        top_category_share=ranked.amount.max(where=top) / ranked.amount.sum(),
-    )
-    return [customers, baskets]
-
-
-def _first_event_day(events: ir.Table) -> date:
-    first = events.occurred_local.min().execute()
-    return date.max if pd.isna(first) else pd.Timestamp(first).date()
-
-
-def _event_features(events: ir.Table, days: ir.Table, windows: Windows) -> ir.Table:
-    """Touchpoint events that had reached us by the cut, by the day they happened."""
-    known = events.filter(events.customer_id.notnull())
-    happened = known.occurred_local.date()
-    arrived = known.received_at.date() if "received_at" in known.columns else happened
-    known = known.mutate(day=happened, arrived_day=arrived.fill_null(happened))
-    at = _at_cuts(known, days, history_days=2 * windows.horizon_days)
-    at = at.filter(at.arrived_day <= at.cut)
-    recent = at.day > at.cut - ibis.interval(days=windows.horizon_days)
-    counts = known.group_by("touchpoint").agg(n=known.count())
-    names = counts.order_by([ibis.desc("n"), "touchpoint"]).limit(_MOST_TOUCHPOINTS)
-    by_touchpoint = {
-        f"n_{re.sub('[^a-z0-9]+', '_', name.lower())}_recent": (
-            recent & (at.touchpoint == name)
-        ).sum()
-        for name in sorted(names.touchpoint.to_pandas())
-    }
-    return at.group_by(["cut", "customer_id"]).agg(
-        n_events_recent=recent.sum(), n_events_before=(~recent).sum(), **by_touchpoint
-    )
-
-
-def _in_force(contracts: ir.Table, days: ir.Table) -> ir.Table:
-    """Contracts once for every cut at which they were in force."""
-    runs = contracts.end_date.isnull() | (contracts.end_date > days.cut)
-    return contracts.join(days, [contracts.start_date <= days.cut, runs])
-
-
-def _contract_features(tables: Mapping[str, ir.Table], days: ir.Table) -> ir.Table:
-    contracts = tables["contracts"]
-    at = _in_force(contracts, days)
-    latest = ibis.row_number().over(
-        ibis.window(
-            group_by=["cut", "customer_id"], order_by=[at.start_date.desc(), at.contract_id]
-        )
-    )
-    began = contracts.group_by("customer_id").agg(first_day=contracts.start_date.min())
-    current = at.mutate(place=latest)
-    current = current.filter(current.place == 0).left_join(began, "customer_id")
-    # A term that is over has been renewed year by year.
-    years = (-current.term_end_date.delta(current.cut, unit="day") / 365).floor() + 1
-    over = current.cut > current.term_end_date
-    term_end = current.term_end_date.delta(current.cut, unit="day") + ibis.ifelse(
-        over, years * 365, 0
-    )
-    amount = current.monthly_amount.cast("float64")
-    accounts = current.select(
-        "cut",
-        "customer_id",
-        "plan",
-        seats=current.seats.cast("float64"),
-        monthly_amount=amount,
-        seat_amount=amount / current.seats.cast("float64").nullif(0),
-        tenure_days=current.cut.delta(current.first_day, unit="day"),
-        days_to_term_end=term_end,
-    )
-    if "payments" not in tables:
-        return accounts
-    due = _at_cuts(tables["payments"], days, history_days=182, day="due_date")
-    paid = due.paid_date.notnull() & (due.paid_date <= due.cut)
-    owed = due.group_by(["cut", "customer_id"]).agg(
-        n_unpaid=(~paid).sum(),
-        n_paid_late=(paid & (due.paid_date > due.due_date)).sum(),
-    )
-    joined = accounts.left_join(owed, ["cut", "customer_id"], rname="of_{name}")
-    return joined.drop("of_cut", "of_customer_id")
-
-
-def _labels(
+def _applies(
     tables: Mapping[str, ir.Table],
     base: pd.DataFrame,
     days: ir.Table,
     windows: Windows,
     targets: Sequence[Target],
 ) -> pd.DataFrame:
-    """One column per target on the index of `base`."""
+    """Of whom each target can be asked, on the index of `base`."""
+    found = pd.DataFrame(index=base.index)
+    for target in targets:
+        if target.id in ("lapse", "category"):
+            found[target.id] = base["days_since_last_order"] < windows.active_days
+        elif target.id == "repeat":
+            found[target.id] = (base["is_new"] == 1) & (base["n_order_days"] == 1)
+        else:
+            found[target.id] = True
+        if target.id == "category":
+            wanted = _bought_in(tables, base, windows, target.category)
+            past = at_cuts(wanted, days, history_days=windows.history_days)
+            past = past.group_by(["cut", "customer_id"]).agg(n_past=past.count())
+            found[target.id] &= _looked_up(base, past, "n_past").isna()
+    return found
+
+
+def _outcomes(
+    tables: Mapping[str, ir.Table],
+    base: pd.DataFrame,
+    days: ir.Table,
+    windows: Windows,
+    targets: Sequence[Target],
+) -> pd.DataFrame:
+    """What came in the horizon, one column per target on the index of `base`."""
     names = {t.id: t for t in targets}
-    labels = pd.DataFrame(index=base.index)
-
-    def look_up(table: ir.Table, name: str) -> pd.Series:
-        keys = base[["cut", "customer_id"]]
-        joined = keys.merge(_pulled(table), on=["cut", "customer_id"], how="left")
-        return joined[name].set_axis(base.index).astype("float64")
-
-    ahead = functools.partial(_ahead, days=days, horizon_days=windows.horizon_days)
+    found = pd.DataFrame(index=base.index)
+    ahead = functools.partial(ahead_of, days=days, horizon_days=windows.horizon_days)
     if "churn" in names:
-        end = days.mutate(now=days.cut).mutate(cut=days.cut + _days(windows.horizon_days))
+        end = days.mutate(now=days.cut).mutate(
+            cut=days.cut + ibis.interval(days=windows.horizon_days)
+        )
         end = end.mutate(cut=end.cut.cast("date"), now=end.now.cast("date"))
-        still = _in_force(tables["contracts"], end)
+        still = in_force(tables["contracts"], end)
         still = still.group_by(["now", "customer_id"]).agg(n=still.count()).rename(cut="now")
-        labels["churn"] = look_up(still, "n").isna().astype(float)
+        found["churn"] = _looked_up(base, still, "n").isna().astype(float)
     if {"lapse", "repeat", "value"} & set(names):
-        parts = ahead(_parts(tables["transactions"]))
+        parts = ahead(order_parts(tables["transactions"]))
         after = parts.group_by(["cut", "customer_id"]).agg(
-            n_after=parts.has_bought.sum(), amount_after=parts.amount.sum()
+            n_after=parts.has_bought.sum(), amount_after=parts.amount.sum().cast("float64")
         )
-        orders_after = look_up(after, "n_after").fillna(0.0)
-        is_active = base["days_since_last_order"] < windows.active_days
+        orders_after = _looked_up(base, after, "n_after").fillna(0.0)
         if "lapse" in names:
-            labels["lapse"] = (orders_after == 0).astype(float).where(is_active)
+            found["lapse"] = (orders_after == 0).astype(float)
         if "repeat" in names:
-            first_only = (base["is_new"] == 1) & (base["n_order_days"] == 1)
-            labels["repeat"] = (orders_after > 0).astype(float).where(first_only)
+            found["repeat"] = (orders_after > 0).astype(float)
         if "value" in names:
-            labels["value"] = look_up(after, "amount_after").fillna(0.0)
+            found["value"] = _looked_up(base, after, "amount_after").fillna(0.0)
     if "category" in names:
-        since = base["cut"].min().date() - timedelta(days=windows.history_days)
-        wanted = _department_days(tables["transactions"], tables["products"], since=since)
-        wanted = wanted.filter(
-            (wanted.department == names["category"].category) & wanted.has_bought
-        )
-        past = _at_cuts(wanted, days, history_days=windows.history_days)
-        past = past.group_by(["cut", "customer_id"]).agg(n_past=past.count())
-        after = ahead(wanted)
+        after = ahead(_bought_in(tables, base, windows, names["category"].category))
         after = after.group_by(["cut", "customer_id"]).agg(n_after=after.count())
-        starts = look_up(after, "n_after").notna().astype(float)
-        is_open = look_up(past, "n_past").isna() & (
-            base["days_since_last_order"] < windows.active_days
-        )
-        labels["category"] = starts.where(is_open)
-    return labels
-
-
-def _ahead(rows: ir.Table, *, days: ir.Table, horizon_days: int) -> ir.Table:
-    """Rows of the horizon after each cut."""
-    last = days.cut + _days(horizon_days)
-    return rows.join(days, [rows.day > days.cut, rows.day <= last])
-
-
-def _days(n: int) -> ir.IntervalScalar:
-    return ibis.interval(days=n)
+        found["category"] = _looked_up(base, after, "n_after").notna().astype(float)
+    return found[list(names)]

@@ -22,6 +22,7 @@ RESULT_PACKAGES = (
     "duckdb",
     "deltalake",
     "ibis-framework",
+    "interpret-core",
     "ipykernel",
     "matplotlib",
     "numpy",

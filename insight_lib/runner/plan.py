@@ -367,7 +367,8 @@ def _segments(
     if not (selection.segments and project.stages[name].per_segment):
         return ("",)
     serves_whole = any(
-        name in _needs(project, other) and not project.stages[other].per_segment for other in stages
+        name in _with_needs(project, [other]) and not project.stages[other].per_segment
+        for other in stages
     )
     return ("", *selection.segments) if serves_whole else selection.segments
 

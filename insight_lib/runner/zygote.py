@@ -203,7 +203,7 @@ def _serve_warm(connection_file: str) -> None:
     import tempfile
 
     import numpy as np
-    import threadpoolctl  # type: ignore[import-untyped]
+    import threadpoolctl
 
     from insight_lib.runner.kernel_process import serve
 

@@ -8,7 +8,7 @@ from datetime import date
 import pandas as pd
 
 from insight_lib.charts import Caption, Chart, Mark, plot_bars, plot_dots, plot_heatmap
-from insight_lib.findings import Measured, Prose, format_value
+from insight_lib.findings import Measured, Prose
 from insight_lib.segments.identity import Refresh
 from insight_lib.segments.naming import NEARLY_ALONE, Lift
 from insight_lib.segments.responsiveness import Responsiveness
@@ -165,9 +165,3 @@ def chart_responses(
         highlight=[names.get(best.segment, best.segment)],
         reference=Mark(at=0.0, text="no effect"),
     )
-
-
-def source_line(tables: Mapping[str, int], *, as_of: date) -> str:
-    """Where the figures come from: tables with their snapshot."""
-    named = ", ".join(f"{name} (snapshot {version})" for name, version in sorted(tables.items()))
-    return f"{named}; to {format_value(as_of)}."

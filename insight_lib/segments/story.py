@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
 from insight_lib.findings import (
     Check,
     Finding,
     Measured,
-    Need,
     Prose,
     Verdict,
 )
@@ -504,21 +503,4 @@ def describe_audit(result: Audit, *, as_of: date) -> Finding:
         so_what=so_what,
         due=as_of + timedelta(days=30) if verdict is Verdict.MATTERS else None,
         weight=2.6,
-    )
-
-
-def not_measurable(
-    name: str, what: str, *, rows: tuple[str, ...], needs: tuple[Need, ...], takes: str
-) -> Callable[[str], Finding]:
-    """For a section that this market's data may not answer: from the reason to the finding."""
-    return lambda why: Finding(
-        id=f"segments.{name}",
-        rows=rows,
-        statement=Prose("{what} cannot be measured here: {why}.", what=what, why=why),
-        verdict=Verdict.NOT_MEASURABLE,
-        owner="data-engineer",
-        evidence=tuple(need.table for need in needs),
-        needs=needs,
-        so_what=Prose("It takes {takes}.", takes=takes),
-        weight=0.4,
     )

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from insight_lib.demo import WORLDS, simulate_market
 from insight_lib.findings import TooFew
+from insight_lib.prediction.history import Windows
 from insight_lib.prediction.snapshots import (
     Snapshot,
-    Windows,
     choose_cuts,
     choose_targets,
     take_snapshots,
@@ -100,7 +100,9 @@ def test_no_labels_before_the_horizon_is_over() -> None:
     assert not snapshot(as_of=AS_OF - timedelta(days=1)).has_labels
 
 
-DAYS = st.sampled_from([0, 30, 45, 50, 51, 52, 58]).map(lambda n: (date(2024, 12, 12) + timedelta(days=n)).isoformat())
+DAYS = st.sampled_from([0, 30, 45, 50, 51, 52, 58]).map(
+    lambda n: (date(2024, 12, 12) + timedelta(days=n)).isoformat()
+)
 ANY_LINES = st.lists(
     st.builds(
         line,

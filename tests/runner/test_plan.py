@@ -221,3 +221,20 @@ def test_planned_alone_it_rests_on_what_is_published(tmp_path: Path) -> None:
         )
     alone = make_plan(project, Selection(stages=("review",)))
     assert alone.by_cell[review.cell].fingerprint == plan.by_cell[review.cell].fingerprint
+
+
+def test_the_whole_market_is_planned_where_something_rests_on_it_through_others(
+    tmp_path: Path,
+) -> None:
+    stages = (
+        TinyStage("first", 1, per_segment=True, publishes=("feats",)),
+        TinyStage("groups", 2, needs=("first",), may_publish=("segments",)),
+        TinyStage("value", 3, needs=("first",), per_segment=True),
+        TinyStage("model", 4, needs=("value",), per_segment=True),
+        TinyStage("watch", 5, needs=("model",)),
+    )
+    project = make_project(tmp_path, stages=stages)
+    plan = make_plan(project, Selection(segments=("gold",)))
+    assert "aa-one value" in cells(plan)
+    assert "aa-one value@gold" in cells(plan)
+    assert cells(plan).count("aa-one watch") == 1

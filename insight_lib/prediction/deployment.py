@@ -1,0 +1,154 @@
+"""Where a model may run: residency rules of the law against sites the company has.
+
+Where a rule forbids a site, it is out whatever it costs; among those left the cheapest that
+is large enough is advised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from insight_lib.prediction.document import canonical_bytes
+
+_GIB = 2**30
+_BYTES_PER_NUMBER = 8
+_DOCUMENT_OVERHEAD = 12  # a parsed JSON object is about so many times its text
+_COPIES = 4  # inputs as read, as encoded, in work, and as written
+_RUNTIME_BYTES = 200 * 2**20  # Python and numpy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Residency:
+    """What the law of a market asks of personal data.
+
+    Attributes:
+        rule: `in_country`, `in_region` (the country and `countries`), or `free`.
+        countries: ISO 3166 codes of the region, as the rule or its authority lists them.
+        clause: Article it rests on.
+    """
+
+    rule: Literal["in_country", "in_region", "free"]
+    countries: tuple[str, ...] = ()
+    clause: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """A place that can run a model.
+
+    Attributes:
+        countries: All countries that data reach when the model runs there, with copies kept
+            for safety and people who operate it.
+        monthly_cost_amount: In one currency for all sites.
+    """
+
+    id: str
+    title: str
+    kind: Literal["on_premise", "hybrid", "cloud"]
+    countries: tuple[str, ...]
+    memory_gib: float
+    monthly_cost_amount: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """A site that may not or cannot run the model, with every reason."""
+
+    site: Site
+    reasons: tuple[str, ...]
+    is_forbidden: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """Where a model may run.
+
+    Attributes:
+        advised: The cheapest allowed site that is large enough; None if there is none.
+        allowed: All of them, cheapest first.
+        refused: The others, by id.
+        memory_gib: What the model takes.
+        takes: What it would take, where nothing is allowed.
+    """
+
+    advised: Site | None
+    allowed: tuple[Site, ...]
+    refused: tuple[Refusal, ...]
+    memory_gib: float
+    takes: str
+
+
+def estimate_memory(document: Mapping[str, Any], *, n_customers: int) -> float:
+    """Memory in GiB that scoring takes: the document, all customers' inputs, the runtime.
+
+    An upper guess, linear in customers.
+    """
+    model = len(canonical_bytes(document)) * _DOCUMENT_OVERHEAD
+    rows = n_customers * (len(document["inputs"]) + 1) * _BYTES_PER_NUMBER * _COPIES
+    return (model + rows + _RUNTIME_BYTES) / _GIB
+
+
+def advise_deployment(
+    sites: Sequence[Site], *, residency: Residency, country: str, memory_gib: float
+) -> Deployment:
+    """Say where the model of a market may run, and where it should.
+
+    Args:
+        country: ISO 3166 code of the market.
+        memory_gib: What the model takes, from `estimate_memory`.
+    """
+    allowed, refused = [], []
+    for site in sites:
+        outside = _outside(site, residency, country)
+        reasons = []
+        if outside:
+            reasons.append(f"data would reach {', '.join(outside)}; {_words(residency, country)}")
+        if not site.countries:
+            outside = ["an unknown country"]
+            reasons.append("nobody wrote down which countries data would reach")
+        if site.memory_gib < memory_gib:
+            reasons.append(
+                f"{site.memory_gib:g} GiB of memory, and the model takes {memory_gib:.1f}"
+            )
+        if reasons:
+            refused.append(Refusal(site=site, reasons=tuple(reasons), is_forbidden=bool(outside)))
+        else:
+            allowed.append(site)
+    allowed.sort(key=lambda s: (s.monthly_cost_amount, s.id))
+    return Deployment(
+        advised=allowed[0] if allowed else None,
+        allowed=tuple(allowed),
+        refused=tuple(sorted(refused, key=lambda r: r.site.id)),
+        memory_gib=memory_gib,
+        takes="" if allowed else _takes(refused, residency, country, memory_gib),
+    )
+
+
+def _outside(site: Site, residency: Residency, country: str) -> list[str]:
+    if residency.rule == "free":
+        return []
+    region = {country} if residency.rule == "in_country" else {country, *residency.countries}
+    return sorted(set(site.countries) - region)
+
+
+def _words(residency: Residency, country: str) -> str:
+    where = {
+        "in_country": f"personal data stay in {country}",
+        "in_region": f"personal data stay in {country} and the countries that its law accepts",
+        "free": "",
+    }[residency.rule]
+    return f"{where} ({residency.clause})" if residency.clause else where
+
+
+def _takes(
+    refused: Sequence[Refusal], residency: Residency, country: str, memory_gib: float
+) -> str:
+    """The smallest change that would allow a site."""
+    too_small = [r.site for r in refused if not r.is_forbidden]
+    if too_small:
+        largest = max(too_small, key=lambda s: (s.memory_gib, s.id))
+        return f"{memory_gib - largest.memory_gib:.1f} GiB more memory at {largest.title}"
+    where = country if residency.rule == "in_country" else f"{country} or a country its law accepts"
+    return f"a site in {where} with {memory_gib:.1f} GiB of memory"

@@ -1,0 +1,261 @@
+"""What was known of customers on a day, as expressions of the engine.
+
+Each function answers for several cuts at once. Money stays an exact decimal until it is added
+up, so that the same data give the same numbers whatever the order of the parts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+import ibis
+import pandas as pd
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+_WEEKEND = (5, 6)  # ibis: Monday is 0
+_MOST_TOUCHPOINTS = 6
+_MONEY = "decimal(18, 4)"
+_NOTHING = ibis.literal(0, type=_MONEY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """Days: looked ahead, looked back, and within which a customer counts as active."""
+
+    horizon_days: int
+    history_days: int
+    active_days: int
+
+
+def known_lines(lines: ir.Table) -> ir.Table:
+    """Order lines of known customers, with their local `day` and money as exact decimals."""
+    known = lines.filter(lines.customer_id.notnull())
+    known = known.mutate(day=known.ordered_local.date())
+    for name in ("amount", "discount_amount", "coupon_amount"):
+        given = known[name] if name in known.columns else _NOTHING
+        known = known.mutate(**{name: given.cast(_MONEY).fill_null(_NOTHING)})
+    return known
+
+
+def order_parts(lines: ir.Table) -> ir.Table:
+    """Order lines as parts: one row per customer, order and day on which lines came.
+
+    Returns:
+        customer_id, order_id, day, amount, discount_amount, coupon_amount, returned_amount,
+        has_bought.
+    """
+    known = known_lines(lines)
+    return known.group_by(["customer_id", "order_id", "day"]).agg(
+        amount=known.amount.sum(),
+        discount_amount=known.discount_amount.sum(),
+        coupon_amount=known.coupon_amount.sum(),
+        returned_amount=ibis.ifelse(known.amount < 0, -known.amount, _NOTHING).sum(),
+        has_bought=(known.quantity > 0).any(),
+    )
+
+
+def department_days(lines: ir.Table, products: ir.Table, *, since: date) -> ir.Table:
+    """Order lines after a day as one row per customer, day and department of the product."""
+    known = known_lines(lines)
+    known = known.filter(known.day > ibis.date(since.isoformat()))
+    named = known.left_join(
+        products.select("product_id", "department"), "product_id", rname="of_{name}"
+    )
+    return named.group_by(["customer_id", "day", "department"]).agg(
+        amount=named.amount.sum(), has_bought=(named.quantity > 0).any()
+    )
+
+
+def at_cuts(rows: ir.Table, days: ir.Table, *, history_days: int, day: str = "day") -> ir.Table:
+    """Rows of the `history_days` up to each cut, once for every cut that they belong to."""
+    first = days.cut - ibis.interval(days=history_days)
+    return rows.join(days.mutate(first=first), [rows[day] <= days.cut, rows[day] > first])
+
+
+def order_features(
+    tables: Mapping[str, ir.Table], days: ir.Table, windows: Windows
+) -> list[ir.Table]:
+    """What customers with an order in the history had bought by each cut.
+
+    Args:
+        tables: `transactions`, and `products` where there are any.
+        days: One row per `cut`.
+
+    Returns:
+        Tables by cut and customer_id: recency, frequency, spend, discounts and recent change;
+        and, with departments of products, breadth and focus of the baskets.
+    """
+    lines = tables["transactions"]
+    parts = order_parts(lines)
+    began = (
+        parts.filter(parts.has_bought).group_by("customer_id").agg(first_day=lambda t: t.day.min())
+    )
+    at = at_cuts(parts, days, history_days=windows.history_days)
+    step = ibis.interval(days=windows.horizon_days)
+    recent = at.day > at.cut - step
+    before = ~recent & (at.day > at.cut - step - step)
+    bought = at.has_bought
+    totals = at.group_by(["cut", "customer_id"]).agg(
+        last=at.day.max(where=bought),
+        first=at.day.min(where=bought),
+        n_orders=at.order_id.nunique(where=bought),
+        n_order_days=at.day.nunique(where=bought),
+        revenue_amount=at.amount.sum(),
+        discount=at.discount_amount.sum(),
+        coupon=at.coupon_amount.sum(),
+        returned=at.returned_amount.sum(),
+        weekend_share=at.day.day_of_week.index().isin(_WEEKEND).cast("float64").mean(where=bought),
+        n_orders_recent=at.order_id.nunique(where=bought & recent),
+        n_orders_before=at.order_id.nunique(where=bought & before),
+        revenue_recent_amount=ibis.ifelse(recent, at.amount, _NOTHING).sum(),
+        revenue_before_amount=ibis.ifelse(before, at.amount, _NOTHING).sum(),
+    )
+    # Decimals add up alike in any order; they become floats once they are added up.
+    money = [name for name, kind in totals.schema().items() if kind.is_decimal()]
+    totals = totals.mutate(**{name: totals[name].cast("float64") for name in money})
+    totals = totals.filter(totals.n_orders > 0).left_join(began, "customer_id")
+    since = totals.cut.delta(totals["last"], unit="day")
+    gap = totals["last"].delta(totals["first"], unit="day") / (totals.n_order_days - 1).nullif(0)
+    gross = (totals.revenue_amount + totals.discount + totals.returned).nullif(0)
+    tenure = totals.cut.delta(totals.first_day, unit="day")
+    customers = totals.select(
+        "cut",
+        "customer_id",
+        "n_orders",
+        "n_order_days",
+        "revenue_amount",
+        "weekend_share",
+        "n_orders_recent",
+        "n_orders_before",
+        "revenue_recent_amount",
+        "revenue_before_amount",
+        days_since_last_order=since,
+        mean_gap_days=gap,
+        gap_ratio=since / gap,
+        mean_order_amount=totals.revenue_amount / totals.n_orders,
+        discount_share=totals.discount / gross,
+        coupon_share=totals.coupon / gross,
+        returned_share=totals.returned / gross,
+        # Older than the history is old: otherwise the age of the data would stand here.
+        tenure_days=ibis.least(tenure, windows.history_days),
+        is_new=(tenure < windows.horizon_days).cast("float64"),
+    )
+    products = tables.get("products")
+    if products is None or "department" not in products.columns:
+        return [customers]
+    first = pd.Timestamp(days.cut.min().execute()).date()
+    since = first - timedelta(days=windows.history_days)
+    by_department = department_days(lines, products, since=since)
+    at = at_cuts(by_department, days, history_days=windows.history_days)
+    spend = at.group_by(["cut", "customer_id", "department"]).agg(amount=at.amount.sum())
+    spend = spend.filter((spend.amount > 0) & spend.department.notnull())
+    place = ibis.row_number().over(
+        ibis.window(
+            group_by=["cut", "customer_id"], order_by=[spend.amount.desc(), spend.department]
+        )
+    )
+    ranked = spend.mutate(place=place)
+    top = ranked.place == 0
+    baskets = ranked.group_by(["cut", "customer_id"]).agg(
+        n_categories=ranked.count(),
+        top_category=ranked.department.max(where=top),
+        top_category_share=ranked.amount.max(where=top).cast("float64")
+        / ranked.amount.sum().cast("float64"),
+    )
+    return [customers, baskets]
+
+
+def first_event_day(events: ir.Table) -> date:
+    """The local day of the first event; the last day there is, if there is none."""
+    first = events.occurred_local.min().execute()
+    return date.max if pd.isna(first) else pd.Timestamp(first).date()
+
+
+def event_features(events: ir.Table, days: ir.Table, windows: Windows) -> ir.Table:
+    """Touchpoint events that had reached us by the cut, by the day they happened."""
+    known = events.filter(events.customer_id.notnull())
+    happened = known.occurred_local.date()
+    arrived = known.received_at.date() if "received_at" in known.columns else happened
+    known = known.mutate(day=happened, arrived_day=arrived.fill_null(happened))
+    at = at_cuts(known, days, history_days=2 * windows.horizon_days)
+    at = at.filter(at.arrived_day <= at.cut)
+    recent = at.day > at.cut - ibis.interval(days=windows.horizon_days)
+    counts = known.group_by("touchpoint").agg(n=known.count())
+    names = counts.order_by([ibis.desc("n"), "touchpoint"]).limit(_MOST_TOUCHPOINTS)
+    by_touchpoint = {
+        f"n_{re.sub('[^a-z0-9]+', '_', name.lower())}_recent": (
+            recent & (at.touchpoint == name)
+        ).sum()
+        for name in sorted(names.touchpoint.to_pandas())
+    }
+    return at.group_by(["cut", "customer_id"]).agg(
+        n_events_recent=recent.sum(), n_events_before=(~recent).sum(), **by_touchpoint
+    )
+
+
+def in_force(contracts: ir.Table, days: ir.Table) -> ir.Table:
+    """Contracts once for every cut at which they were in force."""
+    runs = contracts.end_date.isnull() | (contracts.end_date > days.cut)
+    return contracts.join(days, [contracts.start_date <= days.cut, runs])
+
+
+def contract_features(tables: Mapping[str, ir.Table], days: ir.Table) -> ir.Table:
+    """What accounts with a contract in force had agreed and paid by each cut.
+
+    Args:
+        tables: `contracts`, and `payments` where there are any.
+        days: One row per `cut`.
+
+    Returns:
+        By cut and customer_id: plan, seats, prices, tenure, days to the end of the term, and
+        payments of the last half year that were late or open.
+    """
+    contracts = tables["contracts"]
+    at = in_force(contracts, days)
+    latest = ibis.row_number().over(
+        ibis.window(
+            group_by=["cut", "customer_id"], order_by=[at.start_date.desc(), at.contract_id]
+        )
+    )
+    began = contracts.group_by("customer_id").agg(first_day=contracts.start_date.min())
+    current = at.mutate(place=latest)
+    current = current.filter(current.place == 0).left_join(began, "customer_id")
+    # A term that is over has been renewed year by year.
+    years = (-current.term_end_date.delta(current.cut, unit="day") / 365).floor() + 1
+    over = current.cut > current.term_end_date
+    term_end = current.term_end_date.delta(current.cut, unit="day") + ibis.ifelse(
+        over, years * 365, 0
+    )
+    amount = current.monthly_amount.cast("float64")
+    accounts = current.select(
+        "cut",
+        "customer_id",
+        "plan",
+        seats=current.seats.cast("float64"),
+        monthly_amount=amount,
+        seat_amount=amount / current.seats.cast("float64").nullif(0),
+        tenure_days=current.cut.delta(current.first_day, unit="day"),
+        days_to_term_end=term_end,
+    )
+    if "payments" not in tables:
+        return accounts
+    due = at_cuts(tables["payments"], days, history_days=182, day="due_date")
+    paid = due.paid_date.notnull() & (due.paid_date <= due.cut)
+    owed = due.group_by(["cut", "customer_id"]).agg(
+        n_unpaid=(~paid).sum(),
+        n_paid_late=(paid & (due.paid_date > due.due_date)).sum(),
+    )
+    joined = accounts.left_join(owed, ["cut", "customer_id"], rname="of_{name}")
+    return joined.drop("of_cut", "of_customer_id")
+
+
+def ahead_of(rows: ir.Table, *, days: ir.Table, horizon_days: int) -> ir.Table:
+    """Rows of the horizon after each cut."""
+    last = days.cut + ibis.interval(days=horizon_days)
+    return rows.join(days, [rows.day > days.cut, rows.day <= last])
