@@ -1,15 +1,18 @@
-"""`insight`: check, ingest, run, status, open.
+"""`insight`: check, ingest, run, status, open, act; see `cli_models` for the rest.
 
 Everything heavy is imported inside the commands, so that help and status answer at once.
 """
 
 from __future__ import annotations
 
+import json
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from insight_lib.cli_models import add_commands
 
 if TYPE_CHECKING:
     from insight_lib.lake.ingest import TableIngest
@@ -23,6 +26,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+add_commands(app)
 
 Markets = Annotated[list[str] | None, typer.Option("--market", help="Market id; repeatable.")]
 Root = Annotated[
@@ -228,8 +232,6 @@ def _day(text: str | None) -> date | None:
 
 def _overrides(pairs: list[str]) -> dict[str, Any]:
     """`["features.rfm_groups=4"]` as `{"features.rfm_groups": 4}`; values as in the YAML."""
-    import json
-
     overrides: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
@@ -291,10 +293,16 @@ def open_report(
     as_of: Annotated[
         str | None, typer.Option(help="Day, YYYY-MM-DD; the newest if not given.")
     ] = None,
+    role: Annotated[
+        str, typer.Option(envvar="INSIGHT_ROLE", help="Your role, for the log of use.")
+    ] = "",
+    unit: Annotated[
+        str, typer.Option(envvar="INSIGHT_UNIT", help="Your business unit, for the log of use.")
+    ] = "",
     path_only: Annotated[bool, typer.Option(help="Print the path, open nothing.")] = False,
     root: Root = None,
 ) -> None:
-    """Open a report in the browser."""
+    """Open a report in the browser; with a role, the log of use says that it was opened."""
     import webbrowser
 
     from insight_lib.runner.status import NoReport, report_path
@@ -308,6 +316,60 @@ def open_report(
     typer.echo(str(path))
     if not path_only:
         webbrowser.open(path.as_uri())
+        if role and market and stage:
+            _log_use(project, market, stage, path.parent.parent.name, role, unit, "opened")
+
+
+@app.command()
+def act(
+    market: Annotated[str, typer.Option(help="Market id.")],
+    stage: Annotated[str, typer.Option(help="Stage id.")],
+    finding: Annotated[str, typer.Option(help="Id of the finding, as its page shows it.")],
+    action: Annotated[str, typer.Option(help="acted or overridden.")],
+    role: Annotated[str, typer.Option(envvar="INSIGHT_ROLE", help="Your role.")],
+    unit: Annotated[str, typer.Option(envvar="INSIGHT_UNIT", help="Your business unit.")] = "",
+    root: Root = None,
+) -> None:
+    """Log that a finding was acted on, or overridden, by a role; never by a name."""
+    from insight_lib.runner.status import NoReport, report_path
+
+    project = _project(root)
+    if action not in ("acted", "overridden"):
+        typer.secho(f"--action {action!r}: write acted or overridden", err=True, fg="red")
+        raise typer.Exit(_EXIT_FAULTS)
+    try:
+        path = report_path(project, market, stage=stage)
+    except NoReport as error:
+        typer.secho(str(error), err=True, fg="red")
+        raise typer.Exit(1) from None
+    known = [f["id"] for f in json.loads(path.with_name("findings.json").read_text())["findings"]]
+    if finding not in known:
+        typer.secho(f"--finding {finding!r}: the page has {', '.join(known)}", err=True, fg="red")
+        raise typer.Exit(_EXIT_FAULTS)
+    _log_use(project, market, stage, path.parent.parent.name, role, unit, action, finding)
+
+
+def _log_use(
+    project: Project,
+    market: str,
+    stage: str,
+    day: str,
+    role: str,
+    unit: str,
+    action: str,
+    finding: str | None = None,
+) -> None:
+    """Add a line to the market's log of use; days are those of the report."""
+    from insight_lib.lake.decisions import append_decisions
+    from insight_lib.lake.store import market_root
+
+    if role not in project.registers.owners:
+        known = ", ".join(project.registers.owners)
+        typer.secho(f"--role {role!r}: registers/owners.yaml has {known}", err=True, fg="red")
+        raise typer.Exit(_EXIT_FAULTS)
+    row = {"day": day, "role": role, "business_unit": unit or None, "stage": stage}
+    root = market_root(project.lake_dir, project.markets[market].region, market)
+    append_decisions(root, "adoption", [row | {"action": action, "finding_id": finding}])
 
 
 if __name__ == "__main__":

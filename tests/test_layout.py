@@ -76,7 +76,8 @@ MAY_IMPORT = {
         "report",
     },
     "report": {"findings", "charts"},
-    "cli": BASE | {"lake", "market", "runner", "report", "demo"},
+    "cli_models": BASE | {"lake", "market", "prediction"},
+    "cli": BASE | {"cli_models"} | {"lake", "market", "runner", "report", "demo"},
     **{stage: {"schema", "findings", "charts", "statistics", "orders"} for stage in STAGES},
 }
 FILES = sorted(LIBRARY.rglob("*.py"))

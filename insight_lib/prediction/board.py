@@ -26,6 +26,7 @@ from insight_lib.statistics import Floats, estimate_share
 
 _RESAMPLES = 200
 _BINS = 10
+_CHAMPION_DRAWS = 200
 _METHOD = "rolling origin, customers and folds drawn again (Tashman, 2000; Owen, 2007)"
 
 
@@ -260,6 +261,24 @@ def compare_estimators(
             }
         ),
     )
+
+
+def holds_against(board: Board, document: Mapping[str, Any], *, seed: int) -> bool:
+    """Whether the chosen model is as good as one in use, within one standard error.
+
+    Both are tried on the last fold's customers, who are drawn again for the error. The model
+    in use may have learned from them; that it is then hard to beat errs on the side of what works.
+    """
+    test, kind = board.tested, board.target.kind
+    own, other = board.scores[board.chosen], score(document, test.features)
+    rng = np.random.default_rng(seed)
+    gaps = []
+    for _ in range(_CHAMPION_DRAWS):
+        rows = rng.integers(0, len(test), len(test))
+        ranks = [rank_right(s[rows], test.label[rows], kind=kind) for s in (own, other)]
+        gaps.append(ranks[0] - ranks[1])
+    gap = rank_right(own, test.label, kind=kind) - rank_right(other, test.label, kind=kind)
+    return bool(gap >= -float(np.nanstd(gaps, ddof=1)))
 
 
 def fit_chosen(

@@ -37,7 +37,7 @@ _WORDS = {
     "is_new": "being new",
     "n_events_recent": "visits and clicks in the last weeks",
     "n_events_before": "visits and clicks in the weeks before",
-    "days_to_term_end": "days until the contract's term ends",
+    "days_to_renewal": "days until the yearly renewal",
     "monthly_amount": "monthly fee",
     "seat_amount": "fee per seat",
     "n_paid_late": "payments made late",

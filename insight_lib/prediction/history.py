@@ -18,6 +18,7 @@ import pandas as pd
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
+_YEAR_DAYS = 365
 _WEEKEND = (5, 6)  # ibis: Monday is 0
 _MOST_TOUCHPOINTS = 6
 _MONEY = "decimal(18, 4)"
@@ -186,7 +187,9 @@ def event_features(events: ir.Table, days: ir.Table, windows: Windows) -> ir.Tab
     at = at_cuts(known, days, history_days=2 * windows.horizon_days)
     at = at.filter(at.arrived_day <= at.cut)
     recent = at.day > at.cut - ibis.interval(days=windows.horizon_days)
-    counts = known.group_by("touchpoint").agg(n=known.count())
+    # Touchpoints that came later would tell an early cut what it cannot know.
+    counts = known.filter(known.arrived_day <= days.cut.max().as_scalar())
+    counts = counts.group_by("touchpoint").agg(n=counts.count())
     names = counts.order_by([ibis.desc("n"), "touchpoint"]).limit(_MOST_TOUCHPOINTS)
     by_touchpoint = {
         f"n_{re.sub('[^a-z0-9]+', '_', name.lower())}_recent": (
@@ -213,7 +216,7 @@ def contract_features(tables: Mapping[str, ir.Table], days: ir.Table) -> ir.Tabl
         days: One row per `cut`.
 
     Returns:
-        By cut and customer_id: plan, seats, prices, tenure, days to the end of the term, and
+        By cut and customer_id: plan, seats, prices, tenure, days to the yearly renewal, and
         payments of the last half year that were late or open.
     """
     contracts = tables["contracts"]
@@ -226,12 +229,9 @@ def contract_features(tables: Mapping[str, ir.Table], days: ir.Table) -> ir.Tabl
     began = contracts.group_by("customer_id").agg(first_day=contracts.start_date.min())
     current = at.mutate(place=latest)
     current = current.filter(current.place == 0).left_join(began, "customer_id")
-    # A term that is over has been renewed year by year.
-    years = (-current.term_end_date.delta(current.cut, unit="day") / 365).floor() + 1
-    over = current.cut > current.term_end_date
-    term_end = current.term_end_date.delta(current.cut, unit="day") + ibis.ifelse(
-        over, years * 365, 0
-    )
+    # A renewal writes a later end over the one that stood there, so only its day of the year
+    # was surely known at an earlier cut.
+    to_end = current.term_end_date.delta(current.cut, unit="day")
     amount = current.monthly_amount.cast("float64")
     accounts = current.select(
         "cut",
@@ -241,7 +241,7 @@ def contract_features(tables: Mapping[str, ir.Table], days: ir.Table) -> ir.Tabl
         monthly_amount=amount,
         seat_amount=amount / current.seats.cast("float64").nullif(0),
         tenure_days=current.cut.delta(current.first_day, unit="day"),
-        days_to_term_end=term_end,
+        days_to_renewal=(to_end % _YEAR_DAYS + _YEAR_DAYS) % _YEAR_DAYS,
     )
     if "payments" not in tables:
         return accounts

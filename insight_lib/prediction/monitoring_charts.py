@@ -16,7 +16,8 @@ from insight_lib.findings import (
     format_range,
 )
 from insight_lib.prediction.drift import Drift, Shift
-from insight_lib.prediction.monitoring_story import CAUSE_WORDS, spoken
+from insight_lib.prediction.explain import in_words
+from insight_lib.prediction.monitoring_story import CAUSE_WORDS
 from insight_lib.prediction.performance import Performance
 from insight_lib.prediction.root_cause import RootCause
 from insight_lib.prediction.snapshots import Target
@@ -32,16 +33,16 @@ def chart_drift(drift: Drift, *, market: str, source: str) -> Chart | None:
         return None
     frame = pd.DataFrame(
         [
-            {"label": spoken(s.name), "psi": s.psi, "n": drift.n_current}
+            {"label": in_words(s.name), "psi": s.psi, "n": drift.n_current}
             for s in drawn[:_MOST_SHIFTS]
         ]
     )
-    moved = [spoken(s.name) for s in drawn[:_MOST_SHIFTS] if s.has_moved]
+    moved = [in_words(s.name) for s in drawn[:_MOST_SHIFTS] if s.has_moved]
     return plot_bars(
         frame,
         caption=Caption(
             id="drift",
-            title=Prose("{name} moved most", name=spoken(drawn[0].name).capitalize())
+            title=Prose("{name} moved most", name=in_words(drawn[0].name).capitalize())
             if moved
             else Prose("Nothing moved enough to matter"),
             subtitle=f"Shift of inputs and scores since the model learned, {market}",
@@ -153,7 +154,7 @@ def drift_table(drift: Drift, *, most: int = 12) -> Table:
         columns=("Input or score", "Shift index", "Largest gap", "Missing now less before", "Word"),
         rows=tuple(
             (
-                spoken(s.name),
+                in_words(s.name),
                 format_number(s.psi, "score"),
                 format_number(s.distance, "share"),
                 format_number(s.missing_change.value * 100, "points"),

@@ -14,12 +14,14 @@ from insight_lib.findings import (
     Verdict,
 )
 from insight_lib.prediction.drift import Drift, Shift
+from insight_lib.prediction.explain import in_words
 from insight_lib.prediction.performance import (
     AmountPerformance,
     ExpectedPerformance,
     Performance,
     Surprise,
 )
+from insight_lib.prediction.registry import Decided
 from insight_lib.prediction.root_cause import CauseName, RootCause, SliceRise
 from insight_lib.prediction.snapshots import Target
 from insight_lib.prediction.triggers import Trigger, TriggerName
@@ -52,17 +54,11 @@ _TRIGGER_WORDS: dict[TriggerName, str] = {
 
 def listed(names: Sequence[str]) -> str:
     """Names as they stand in a sentence; after a few, how many more."""
-    shown = [spoken(n) for n in names[:_MOST_NAMES]]
+    shown = [in_words(n) for n in names[:_MOST_NAMES]]
     if rest := len(names) - len(shown):
         shown.append(f"{rest} more")
     *first, last = shown
     return f"{', '.join(first)} and {last}" if first else last
-
-
-def spoken(name: str) -> str:
-    """A column's name as a reader says it."""
-    words = name.replace("_", " ")
-    return f"number of {words.removeprefix('n ')}" if words.startswith("n ") else words
 
 
 def _count(value: float, n: int, as_of: date) -> Measured:
@@ -95,6 +91,36 @@ def describe_model(*, source: str, trained_until: date, n_trained: int, as_of: d
     )
 
 
+def describe_rollback(decided: Decided, *, target: Target, n: int, as_of: date) -> Check:
+    """Whether the model in use was taken out of use, because it surely got too weak."""
+    left = decided.live_version
+    return Check(
+        id=f"monitoring.rollback.{target.id}",
+        rows=("C4.5",),
+        statement=Prose(
+            "Model {version} is out of use: {why}.",
+            version=decided.version[:6],
+            why="it got too weak",
+        )
+        if decided.is_done
+        else Prose("Model {version} stays in use.", version=decided.version[:6]),
+        verdict=Verdict.FAIL if decided.is_done else Verdict.PASS,
+        owner="insight-lead",
+        evidence=("past_scores",),
+        value=_count(n, n, as_of),
+        so_what=Prose(
+            "{advice}",
+            advice=(
+                f"Model {left[:6]} scores again; find out why before another is promoted."
+                if left
+                else "The pooled model or the rule scores until a new one passes its gates."
+            )
+            if decided.is_done
+            else "Its mark on new outcomes is not surely below what is accepted.",
+        ),
+    )
+
+
 def describe_drift(drift: Drift) -> Finding:
     """Whether customers look different from those the model learned from."""
     moved = [s for s in drift.shifts if s.has_moved and s.kind != "score"]
@@ -108,7 +134,7 @@ def describe_drift(drift: Drift) -> Finding:
         )
         so_what = Prose(
             "Look first at {name}{change}. Without any change, {share} of runs would say so.",
-            name=spoken(moved[0].name),
+            name=in_words(moved[0].name),
             change=_medians(moved[0], n, drift.as_of),
             share=share,
         )
@@ -168,7 +194,7 @@ def describe_missing(drift: Drift) -> Finding | None:
         rows=("C4.4",),
         statement=Prose(
             "{name} is missing more often than before: {change:signed} (likely {change:range}).",
-            name=spoken(top.name).capitalize(),
+            name=in_words(top.name).capitalize(),
             change=change,
         ),
         verdict=Verdict.MATTERS,
@@ -395,11 +421,27 @@ def describe_surprise(result: Surprise, *, target: Target) -> Check:
     )
 
 
-def describe_triggers(triggers: Sequence[Trigger], *, target: Target, as_of: date) -> Finding:
-    """Whether the model is due for retraining, and why."""
+def describe_triggers(
+    triggers: Sequence[Trigger], *, target: Target, as_of: date, stands_in_since: date | None = None
+) -> Finding:
+    """Whether the model is due for retraining, and why.
+
+    Args:
+        stands_in_since: Day since which a stand-in is watched, where no model is in use yet.
+    """
     fired = [t for t in triggers if t.has_fired]
     unknown = [t for t in triggers if t.has_fired is None]
-    if fired:
+    if stands_in_since is not None:
+        statement = Prose(
+            "Left alone since {since}, a model of who will {title} {would}.",
+            since=stands_in_since,
+            title=target.title,
+            would=f"would be due: {listed([_TRIGGER_WORDS[t.name] for t in fired])}"
+            if fired
+            else "would still do",
+        )
+        verdict = Verdict.DOES_NOT_MATTER
+    elif fired:
         statement = Prose(
             "Retrain the model of who will {title}: {why}.",
             title=target.title,
@@ -425,12 +467,14 @@ def describe_triggers(triggers: Sequence[Trigger], *, target: Target, as_of: dat
         good="down",
         so_what=Prose(
             "{advice}{driven}",
-            advice="Retrain and compare with the model in use before it is promoted."
+            advice="That is how soon to look again; the model in use from today is a new one."
+            if stands_in_since
+            else "Retrain and compare with the model in use before it is promoted."
             if fired
             else "Leave it as it is until the next run.",
             driven=f" Changed most: {listed(driven)}." if driven else "",
         ),
-        due=as_of + timedelta(days=14) if fired else None,
+        due=as_of + timedelta(days=14) if fired and not stands_in_since else None,
         weight=6,
     )
 
@@ -502,7 +546,7 @@ def describe_slices(slices: Sequence[SliceRise], *, target: Target, as_of: date)
         rows=("M7.6",),
         statement=Prose(
             "Errors grew most for customers with {column} {value}.",
-            column=spoken(top.column),
+            column=in_words(top.column),
             value=top.value,
         ),
         verdict=Verdict.MATTERS,

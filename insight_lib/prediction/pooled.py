@@ -32,7 +32,7 @@ POOLED_INPUTS = (
     "discount_share",
     "n_categories",
     "tenure_days",
-    "days_to_term_end",
+    "days_to_renewal",
     "monthly_amount",
     "seats",
 )

@@ -15,7 +15,7 @@ from insight_lib.statistics import Floats
 # What a buyer's own rule of thumb looks at, the most telling first.
 _DRIVERS = {
     "lapse": ("gap_ratio", "days_since_last_order"),
-    "churn": ("days_to_term_end", "n_unpaid", "tenure_days"),
+    "churn": ("days_to_renewal", "n_unpaid", "tenure_days"),
     "repeat": ("days_since_last_order", "revenue_amount"),
     "category": ("n_categories", "n_orders_recent"),
     "value": ("revenue_recent_amount", "revenue_amount"),

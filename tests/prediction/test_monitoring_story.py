@@ -80,7 +80,7 @@ def test_drift_names_what_moved_and_its_false_alarms() -> None:
     now["score"] = now["score"] ** 2
     now.loc[now.index[:200], "n_orders"] = np.nan
     loud = estimate_drift(before, now, as_of=AS_OF, scores=("score",))
-    assert "revenue amount" in said(describe_drift(loud))
+    assert ": spend." in said(describe_drift(loud))
     assert "5% of runs" in said(describe_drift(loud))
     assert describe_scores(loud).verdict is Verdict.MATTERS
     missing = describe_missing(loud)
@@ -88,7 +88,7 @@ def test_drift_names_what_moved_and_its_false_alarms() -> None:
     assert missing is not None
     assert missing.owner == "data-engineer"
     words = {row[0]: row[-1] for row in drift_table(loud).rows}
-    assert words["revenue amount"] == "moved"
+    assert words["spend"] == "moved"
     chart = chart_drift(loud, **LABELS)
     assert chart is not None
     assert str(chart.title) == "Score moved most"

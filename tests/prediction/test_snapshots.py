@@ -205,8 +205,8 @@ def test_contracts_by_hand() -> None:
     a = found.features.loc["a"]
     assert a["n_unpaid"] == 1  # paid later, which nobody knew then
     assert a["n_paid_late"] == 1
-    assert a["days_to_term_end"] == (date(2025, 12, 30) - CUT).days  # renewed year by year
-    assert found.features.loc["b", "days_to_term_end"] == 4
+    assert a["days_to_renewal"] == (date(2025, 12, 30) - CUT).days  # renewed year by year
+    assert found.features.loc["b", "days_to_renewal"] == 4
 
 
 def test_a_sector_reads_only_what_it_allows() -> None:
