@@ -130,6 +130,7 @@ class PredictionParameters(Model):
     override_estimator: dict[str, _Estimator]
     monotone: dict[str, dict[str, Literal[-1, 1]]]
     known_from: dict[str, str]
+    corrections: dict[str, Annotated[float, Field(gt=0.2, lt=5)]]
     suspicious_ranking: float = Field(gt=0.5, le=1)
     largest_auc_gap: _Share
     largest_calibration_error_share: _Share
@@ -182,6 +183,23 @@ class ImpactParameters(Model):
     programme_place_column: str
 
 
+class LearningParameters(Model):
+    """Stage 09, what is learned and what is due."""
+
+    smallest_forecast_bias_that_matters: float = Field(gt=0, lt=1)
+    forecast_group_column: str
+    contact_event_types: tuple[str, ...] = Field(min_length=1)
+    smallest_reached_share: float = Field(gt=0, lt=1)
+    largest_contaminated_share: float = Field(gt=0, lt=1)
+    largest_outside_share: float = Field(gt=0, lt=1)
+    largest_start_delay_days: int = Field(ge=0, le=60)
+    largest_late_share: float = Field(gt=0, lt=1)
+    late_after_days: int = Field(ge=1, le=60)
+    largest_silent_share: float = Field(gt=0, lt=1)
+    update_every_days: int = Field(ge=7, le=366)
+    adoption_quarter_days: int = Field(ge=28, le=366)
+
+
 class Parameters(Model):
     """Every parameter of a market's runs, by stage."""
 
@@ -192,6 +210,7 @@ class Parameters(Model):
     transfer: TransferParameters
     prediction: PredictionParameters
     impact: ImpactParameters
+    learning: LearningParameters
 
 
 class Stage(Model):

@@ -114,6 +114,45 @@ class Quote(Model):
     about: tuple[Sentence, ...] = Field(min_length=1)
 
 
+class Plan(Model):
+    """What a campaign is meant to bring, written down before it begins.
+
+    `expected_lift` is contacted less left alone: a share of customers (0-1) for the first two
+    metrics, money per customer for `revenue`.
+    """
+
+    market: str
+    campaign: Sentence
+    metric: Literal["has_ordered", "has_visited", "revenue"]
+    expected_lift: float = Field(gt=0)
+    planned_contacts: int = Field(gt=0)
+    planned_start: date
+    planned_control_share: float = Field(gt=0, lt=1)
+
+
+class Launch(Model):
+    """Something new that changes what customers do: a product, a price list, a shop.
+
+    `settling_days` is how long customers take to show their new habits.
+    """
+
+    market: str
+    name: Sentence
+    day: date
+    settling_days: int = Field(ge=0, le=366)
+
+
+class Review(Model):
+    """A strategy review that is held again and again; `markets` may be `[all]`."""
+
+    topic: Sentence
+    markets: tuple[str, ...] = Field(min_length=1)
+    stages: tuple[Id, ...] = Field(min_length=1)
+    owner: Id
+    every_days: int = Field(ge=1, le=366)
+    last_held: date | None = None
+
+
 class Registers(Model):
     """All registers of a project."""
 
@@ -123,6 +162,9 @@ class Registers(Model):
     overrides: tuple[Override, ...] = ()
     segment_names: tuple[SegmentName, ...] = ()
     quotes: tuple[Quote, ...] = ()
+    plans: tuple[Plan, ...] = ()
+    launches: tuple[Launch, ...] = ()
+    reviews: tuple[Review, ...] = ()
     infrastructure: dict[Id, Site] = {}
 
     def overridden(self, market: str, *, as_of: date) -> dict[str, str]:

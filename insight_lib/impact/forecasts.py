@@ -1,104 +1,307 @@
-"""Past forecasts against what came: the bias, its correction, and whether ranges held."""
+"""Past forecasts against what came: bias by group, calibration, and the correction worth making."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import date
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from insight_lib.findings import Estimate, TooFew
-from insight_lib.statistics import benjamini_hochberg, estimate_ratio, estimate_share, p_value
+from insight_lib.statistics import benjamini_hochberg, estimate_ratio, p_value
 
-_FEWEST_PERIODS = 8
+_FEWEST_CUSTOMERS = 50
+_FEWEST_CUTS = 2
+_BINS = 5
+EVERYONE = "everyone"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bias:
+    """One group's forecasts of one target, over all cuts.
+
+    Attributes:
+        group: A group of customers known on the cut, or `everyone`.
+        bias: Forecast over actual less one, as a share: positive where it was too high.
+        error: Root of the mean squared miss per customer, as a share of the mean that came.
+        stands: The bias stands when all groups and targets are judged together.
+    """
+
+    target: str
+    group: str
+    bias: Estimate
+    error: float
+    stands: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correction:
+    """What the next forecasts of a target are to be multiplied by, and the trial behind it.
+
+    Attributes:
+        factor: From all cuts, drawn towards one by its own uncertainty.
+        trial_factor: The same from the cuts before the latest.
+        tried_on: The latest cut, which the trial factor has not seen.
+        miss_before: Distance of forecast and actual total on that cut, as a share of the actual.
+        miss_after: The same with the trial factor.
+    """
+
+    target: str
+    factor: float
+    trial_factor: float
+    tried_on: date
+    miss_before: float
+    miss_after: float
+
+    @property
+    def parameter(self) -> str:
+        """The entry of the market's parameters that the next fit applies."""
+        return f"prediction.corrections: {{{self.target}: {self.factor:.3f}}}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ForecastRecord:
-    """One group's forecasts, judged.
+    """One target's forecasts, judged.
 
     Attributes:
-        bias: Forecast over actual less one, as a share: positive where it was too high.
-        error: Mean absolute error as a share of what came.
-        held: Share of ranges that held what came; None without ranges.
-        is_biased: The bias stands when all groups are judged together.
-        factor: What the next forecast is to be multiplied by; 1 where no bias stands.
+        total: Bias over everyone.
+        by_group: Bias of the groups that are large enough to show.
+        slope: Rise of what came per rise of the forecast: one is right, below one the
+            forecasts are too far apart (Mincer and Zarnowitz, 1969).
+        reliability: forecast, actual (means) and customers, by fifth of the forecast.
+        by_cut: Day on which forecasts were made, and their bias, oldest first.
+        swings: The bias changes its sign from day to day beyond chance, as a season does that
+            the forecast does not know; its mean is then no guide to the next one.
+        correction: Only where the bias stands and the trial lowered the miss.
+        why_not: Why there is none.
     """
 
-    group: str
-    bias: Estimate
-    error: float
-    held: Estimate | None
-    is_biased: bool
-    factor: float
+    target: str
+    kind: Literal["binary", "amount"]
+    total: Bias
+    by_group: tuple[Bias, ...]
+    slope: Estimate
+    reliability: pd.DataFrame
+    by_cut: tuple[tuple[date, Estimate], ...]
+    swings: bool
+    correction: Correction | None
+    why_not: str
+
+    @property
+    def is_biased(self) -> bool:
+        """The forecasts lean one way, beyond chance, on the whole."""
+        return self.total.stands and not self.swings
 
 
 def reconcile_forecasts(
-    frame: pd.DataFrame, *, as_of: date, level: float = 0.95
-) -> Mapping[str, ForecastRecord]:
-    """Judge past forecasts by group; correct only a bias that stands.
+    past: pd.DataFrame,
+    *,
+    as_of: date,
+    minimum_cell_size: int,
+    level: float = 0.95,
+) -> tuple[ForecastRecord, ...]:
+    """Judge past forecasts by target and group; correct only a bias that stands.
 
-    The correction is drawn towards none by its own uncertainty (positive-part shrinkage,
-    James and Stein, 1961), so that a faint bias is corrected faintly. Groups are judged
-    together (Benjamini and Hochberg, 1995). Groups with fewer than eight periods are left out.
+    Customers are the independent units: what several cuts say of one customer is added up
+    first. Groups are judged together (Benjamini and Hochberg, 1995).
 
     Args:
-        frame: One row per group and period: group, forecast, actual, and lower and upper
-            where the forecast had a range.
+        past: One row per customer, target and cut: customer_id, target, kind (binary or
+            amount), cut, forecast, actual; forecasts as made before any correction. A column
+            group, if there is one, says what was known on the cut: groups drawn later, from
+            what came, would show a bias that no forecast had.
+        minimum_cell_size: Smallest group to show.
 
     Raises:
-        TooFew: No group has eight periods.
+        TooFew: No target has fifty customers of whom something came.
     """
-    found: dict[str, tuple[Estimate, pd.DataFrame]] = {}
-    for name, rows in frame.groupby("group", sort=True):
-        if len(rows) >= _FEWEST_PERIODS:
-            ratio = estimate_ratio(
-                rows["forecast"], rows["actual"], unit="share", as_of=as_of, level=level
-            )
-            bias = Estimate(
-                value=ratio.value - 1,
-                lower=ratio.lower - 1,
-                upper=ratio.upper - 1,
-                unit="share",
-                n=ratio.n,
-                as_of=as_of,
-                level=level,
-                method=f"{ratio.method}, periods as units",
-            )
-            found[str(name)] = (bias, rows)
+    fewest = max(minimum_cell_size, _FEWEST_CUSTOMERS)
+    frames = {str(name): rows for name, rows in past.groupby("target", sort=True)}
+    found: dict[str, list[Bias]] = {}
+    for name, rows in frames.items():
+        groups = [(EVERYONE, rows)]
+        if "group" in rows:
+            groups += [(str(group), part) for group, part in rows.groupby("group", sort=True)]
+        biases = []
+        for group, part in groups:
+            if part["customer_id"].nunique() < fewest:
+                continue
+            try:
+                bias = _bias(part, as_of=as_of, level=level)
+            except TooFew:  # nothing came, or too little for a range
+                continue
+            biases.append(Bias(target=name, group=group, bias=bias, error=_error(part)))
+        if biases and biases[0].group == EVERYONE:
+            found[name] = biases
     if not found:
-        raise TooFew(f"no group has {_FEWEST_PERIODS} periods of forecast and actual")
-    stands = benjamini_hochberg([p_value(b) for b, _ in found.values()], rate=1 - level)
-    records = {}
-    for (name, (bias, rows)), is_biased in zip(found.items(), stands, strict=True):
-        miss = (rows["forecast"] - rows["actual"]).abs().sum()
-        held = None
-        if {"lower", "upper"} <= set(rows.columns):
-            inside = rows["actual"].between(rows["lower"], rows["upper"])
-            held = estimate_share(int(inside.sum()), len(rows), as_of=as_of, level=level)
-        records[name] = ForecastRecord(
-            group=name,
-            bias=bias,
-            error=float(miss / rows["actual"].sum()),
-            held=held,
-            is_biased=is_biased,
-            factor=_factor(bias) if is_biased else 1.0,
+        raise TooFew(f"no forecast has {fewest} customers of whom something came")
+    every = [b for biases in found.values() for b in biases]
+    stands = benjamini_hochberg(
+        [p_value(_came_per_forecast(b.bias)) for b in every], rate=1 - level
+    )
+    judged = [replace(b, stands=s) for b, s in zip(every, stands, strict=True)]
+    records = []
+    for name in found:
+        rows = frames[name]
+        total, *by_group = [b for b in judged if b.target == name]
+        by_cut = _by_cut(rows, as_of=as_of, level=level)
+        swings = _swings([bias for _, bias in by_cut])
+        if swings:
+            correction, why_not = None, "too high on some days and too low on others"
+        else:
+            correction, why_not = _correction(rows, total, as_of=as_of, level=level)
+        records.append(
+            ForecastRecord(
+                target=name,
+                kind="binary" if rows["kind"].iloc[0] == "binary" else "amount",
+                total=total,
+                by_group=tuple(by_group),
+                slope=_slope(rows, as_of=as_of, level=level),
+                reliability=_reliability(rows, minimum_cell_size),
+                by_cut=by_cut,
+                swings=swings,
+                correction=correction,
+                why_not=why_not,
+            )
         )
-    return records
+    return tuple(records)
 
 
-def _factor(bias: Estimate) -> float:
-    quantile = float(stats.norm.ppf(0.5 + bias.level / 2))
-    error = (bias.upper - bias.lower) / 2 / quantile
-    kept = max(0.0, 1 - (error / bias.value) ** 2)
-    return 1 / (1 + kept * bias.value)
+def _factor(rows: pd.DataFrame, *, as_of: date, level: float) -> Estimate:
+    """What came per unit forecast, customers as units."""
+    sums = rows.groupby("customer_id", sort=True)[["actual", "forecast"]].sum()
+    return estimate_ratio(sums["actual"], sums["forecast"], unit="share", as_of=as_of, level=level)
 
 
-def corrected(frame: pd.DataFrame, records: Mapping[str, ForecastRecord]) -> pd.Series:
-    """The next forecasts, multiplied by their group's factor; unknown groups as they are."""
-    factors = {name: record.factor for name, record in records.items()}
-    factor = frame["group"].astype(str).map(factors).fillna(1.0)
-    return pd.Series(np.asarray(frame["forecast"] * factor), index=frame.index, name="forecast")
+def _bias(rows: pd.DataFrame, *, as_of: date, level: float) -> Estimate:
+    factor = _factor(rows, as_of=as_of, level=level)
+    if factor.lower <= 0:
+        raise TooFew("so little came that the forecast could be any multiple of it")
+    return replace(
+        factor,
+        value=1 / factor.value - 1,
+        lower=1 / factor.upper - 1,
+        upper=1 / factor.lower - 1,
+    )
+
+
+def _came_per_forecast(bias: Estimate) -> Estimate:
+    """What came over the forecast less one: the scale on which the range is symmetric."""
+    lower, value, upper = (1 / (1 + b) - 1 for b in (bias.upper, bias.value, bias.lower))
+    return replace(bias, value=value, lower=lower, upper=upper)
+
+
+def _by_cut(rows: pd.DataFrame, *, as_of: date, level: float) -> tuple[tuple[date, Estimate], ...]:
+    found = []
+    for cut, part in rows.groupby("cut", sort=True):
+        try:
+            bias = _bias(part, as_of=as_of, level=level)
+        except TooFew:
+            continue
+        found.append((pd.Timestamp(str(cut)).date(), bias))
+    return tuple(found)
+
+
+def _swings(biases: Sequence[Estimate]) -> bool:
+    """Whether biases of several days differ beyond chance (Cochran, 1954) and in their sign."""
+    if (
+        len(biases) < _FEWEST_CUTS
+        or min(b.value for b in biases) * max(b.value for b in biases) >= 0
+    ):
+        return False
+    scaled = [_came_per_forecast(b) for b in biases]
+    values = np.array([b.value for b in scaled])
+    quantile = float(stats.norm.ppf(0.5 + biases[0].level / 2))
+    weights = np.square(2 * quantile / np.array([b.upper - b.lower for b in scaled]))
+    spread = float(weights @ np.square(values - np.average(values, weights=weights)))
+    return bool(stats.chi2.sf(spread, len(values) - 1) < 1 - biases[0].level)
+
+
+def _shrunk(factor: Estimate) -> float:
+    """Drawn towards one by its uncertainty (positive part; James and Stein, 1961)."""
+    distance = factor.value - 1
+    if distance == 0:
+        return 1.0
+    error = (factor.upper - factor.lower) / 2 / float(stats.norm.ppf(0.5 + factor.level / 2))
+    return 1 + max(0.0, 1 - (error / distance) ** 2) * distance
+
+
+def _error(rows: pd.DataFrame) -> float:
+    miss = math.sqrt(float(np.square(rows["forecast"] - rows["actual"]).mean()))
+    mean = float(rows["actual"].mean())
+    return miss / mean if mean else math.inf
+
+
+def _correction(
+    rows: pd.DataFrame, total: Bias, *, as_of: date, level: float
+) -> tuple[Correction | None, str]:
+    if not total.stands:
+        return None, "no bias beyond chance"
+    cuts = sorted(rows["cut"].unique())
+    if len(cuts) < _FEWEST_CUTS:
+        return None, "one day of forecasts only, so a correction cannot be tried out"
+    latest = rows[rows["cut"] == cuts[-1]]
+    earlier = rows[rows["cut"] != cuts[-1]]
+    try:
+        trial = _shrunk(_factor(earlier, as_of=as_of, level=level))
+    except TooFew:
+        return None, "too little came on the earlier days to learn from"
+    came, forecast = float(latest["actual"].sum()), float(latest["forecast"].sum())
+    if came <= 0:
+        return None, "nothing came on the latest day to try it on"
+    correction = Correction(
+        target=total.target,
+        factor=_shrunk(_factor(rows, as_of=as_of, level=level)),
+        trial_factor=trial,
+        tried_on=pd.Timestamp(cuts[-1]).date(),
+        miss_before=abs(forecast / came - 1),
+        miss_after=abs(trial * forecast / came - 1),
+    )
+    after = latest.assign(forecast=latest["forecast"] * trial)
+    is_better = correction.miss_after < correction.miss_before and _error(after) < _error(latest)
+    if not is_better or trial == 1.0:
+        return None, "learned on the earlier days, it did not lower the miss of the latest"
+    return correction, ""
+
+
+def _slope(rows: pd.DataFrame, *, as_of: date, level: float) -> Estimate:
+    """Regression of what came on the forecast, errors clustered by customer."""
+    values = rows[["forecast", "actual"]].astype(float)
+    # Levels of the days are the bias's matter.
+    centred = values - values.groupby(rows["cut"]).transform("mean")
+    x, y = centred["forecast"].to_numpy(), centred["actual"].to_numpy()
+    spread = float(x @ x)
+    customer, _ = pd.factorize(rows["customer_id"])
+    n = int(customer.max()) + 1
+    if spread == 0:
+        slope, half = 1.0, math.inf
+    else:
+        slope = float(x @ y) / spread
+        scores = np.bincount(customer, x * (y - slope * x)) / spread
+        half = float(stats.t.ppf(0.5 + level / 2, n - 1))
+        half *= math.sqrt(n / (n - 1) * float(scores @ scores))
+    return Estimate(
+        value=slope,
+        lower=slope - half,
+        upper=slope + half,
+        unit="ratio",
+        n=n,
+        as_of=as_of,
+        level=level,
+        method="regression of actual on forecast (Mincer and Zarnowitz, 1969), customers as units",
+    )
+
+
+def _reliability(rows: pd.DataFrame, minimum_cell_size: int) -> pd.DataFrame:
+    fifth = pd.qcut(rows["forecast"].rank(method="first"), _BINS, labels=False)
+    means = rows.groupby(fifth).agg(
+        forecast=("forecast", "mean"),
+        actual=("actual", "mean"),
+        customers=("customer_id", "nunique"),
+    )
+    return means[means["customers"] >= minimum_cell_size].reset_index(drop=True)

@@ -7,6 +7,7 @@ estimator within one standard error of the best is taken (Breiman et al., 1984).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -15,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import optimize, stats
 
 from insight_lib.findings import Estimate, TooFew
 from insight_lib.prediction.document import ESTIMATORS, Document, canonical_bytes, count_terms
@@ -289,17 +290,43 @@ def fit_chosen(
     seed: int,
     most_rows: int = 20_000,
     monotone: Mapping[str, int] | None = None,
+    correction: float = 1.0,
 ) -> Document:
-    """The chosen estimator, learned anew from every snapshot whose horizon has ended."""
-    return fit(
+    """The chosen estimator, learned anew from every snapshot whose horizon has ended.
+
+    Args:
+        correction: Factor on the total of the scores, from past forecasts held against what
+            came; who ranks above whom stays.
+    """
+    training = stack(snapshots, board.target)
+    document = fit(
         board.chosen,
-        stack(snapshots, board.target),
+        training,
         target=board.target,
         as_of=as_of,
         seed=seed,
         most_rows=most_rows,
         monotone=monotone,
     )
+    return _corrected(document, training, correction) if correction != 1.0 else document
+
+
+def _corrected(document: Document, training: Training, factor: float) -> Document:
+    """The document with its level moved so that the scores' total is `factor` times as large."""
+    level = document["calibration"]["intercept"]
+    if document["kind"] == "amount":
+        return _at_level(document, level + math.log(factor))
+    wanted = float(score(document, training.features).mean()) * factor
+
+    def excess(shift: float) -> float:
+        moved = _at_level(document, level + shift)
+        return float(score(moved, training.features).mean()) - wanted
+
+    return _at_level(document, level + float(optimize.brentq(excess, -10.0, 10.0)))
+
+
+def _at_level(document: Document, intercept: float) -> Document:
+    return document | {"calibration": document["calibration"] | {"intercept": intercept}}
 
 
 def rank_right(scores: Floats, label: Floats, *, kind: str = "binary") -> float:

@@ -33,6 +33,7 @@ from insight_lib.runner.plan import (
     Plan,
     Selection,
     make_plan,
+    output_folder,
     published_state,
     record_gates,
 )
@@ -383,9 +384,12 @@ def _execute_and_publish(drive: _Drive, node: Node, run_id: str) -> SummaryRow:
 def _pinned_versions(drive: _Drive, node: Node) -> dict[str, int]:
     """Canonical versions of the plan, and the tables that the runs upstream published."""
     versions = dict(node.versions)
-    beside = [cell for cell in node.after if cell.market == node.cell.market]
-    for cell in (*beside, *drive.plan.upstream(node)):
-        for name, table in drive.records.get(cell, {}).get("published", {}).items():
+    own = [replace(node.cell, stage=name, segment="") for name in node.stage.after]
+    for cell in (*own, *drive.plan.upstream(node)):
+        # A stage that it comes after and that is not planned counts as it was published.
+        folder = output_folder(drive.project, cell)
+        record = drive.records.get(cell) or publish.read_record(folder) or {}
+        for name, table in record.get("published", {}).items():
             versions[name] = table["version"]
     return versions
 

@@ -216,3 +216,20 @@ def test_too_few_is_said():
         s.labels["lapse"] = 0.0
     with pytest.raises(TooFew, match="0 of 500 customers did it"):
         compare_estimators(made, TARGET, **OPTIONS)
+
+
+@pytest.mark.row("C8.6")
+@pytest.mark.parametrize("target", [TARGET, AMOUNT], ids=lambda t: t.kind)
+def test_a_correction_moves_the_total_and_no_place(target):
+    """Forecasts were 12 % too high, so the next ones add up to that much less."""
+    taken = snapshots(4)
+    board = compare_estimators(
+        taken, target, as_of=AS_OF, seed=1, capacity_share=0.1, estimators=["rule", "logistic"]
+    )
+    options = {"as_of": AS_OF, "seed": 1}
+    plain = fit_chosen(board, taken, **options)
+    moved = fit_chosen(board, taken, **options, correction=1 / 1.12)
+    features = stack(taken, target).features
+    before, after = (score(d, features) for d in (plain, moved))
+    assert after.sum() == pytest.approx(before.sum() / 1.12, rel=1e-4)
+    assert (np.argsort(before, kind="stable") == np.argsort(after, kind="stable")).all()

@@ -1,0 +1,519 @@
+"""What the company learns, and what is due, in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from datetime import date
+
+from insight_lib.findings import (
+    Check,
+    Estimate,
+    Finding,
+    Measured,
+    Need,
+    Prose,
+    Tile,
+    Tiles,
+    Value,
+    Verdict,
+    judge,
+)
+from insight_lib.impact.adoption import Adoption, Resistance, Use
+from insight_lib.impact.agenda import Agenda, Meeting
+from insight_lib.impact.calendar import Update
+from insight_lib.impact.forecasts import Bias, ForecastRecord
+from insight_lib.impact.gaps import Gap
+from insight_lib.impact.postmortem import Cause, PostMortem
+
+_PAST = ("past_scores",)
+_TESTS = ("assignments", "campaigns", "transactions")
+
+_TARGET_WORDS = {
+    "lapse": "who stops ordering",
+    "churn": "who ends a contract",
+    "repeat": "who orders a second time",
+    "category": "who starts in a new department",
+    "value": "spend",
+}
+
+
+def target_words(target: str) -> str:
+    """A target of the models as a reader says it; a segment's own model names the segment."""
+    name, _, segment = target.partition("@")
+    words = _TARGET_WORDS.get(name, name)
+    return f"{words} in {segment}" if segment else words
+
+
+def not_measurable(
+    name: str, what: str, *, rows: tuple[str, ...], needs: tuple[Need, ...], takes: str
+) -> Callable[[str], Finding]:
+    """A maker of the finding that says what a section lacks, given the reason."""
+
+    def make(reason: str) -> Finding:
+        return Finding(
+            id=f"learning.{name}",
+            rows=rows,
+            statement=Prose("{what} cannot be said yet: {reason}.", what=what, reason=reason),
+            verdict=Verdict.NOT_MEASURABLE,
+            owner="insight-lead",
+            evidence=(),
+            so_what=Prose("It would take {takes}.", takes=takes),
+            weight=0.5,
+            needs=needs,
+        )
+
+    return make
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") or "unnamed"
+
+
+def _counted(value: float, n: int, as_of: date) -> Measured:
+    return Measured(value=value, unit="count", n=n, as_of=as_of)
+
+
+def _lean(bias: Estimate) -> tuple[Estimate, str]:
+    """The bias without its sign, and the word for its direction."""
+    if bias.value >= 0:
+        return bias, "high"
+    return replace(bias, value=-bias.value, lower=-bias.upper, upper=-bias.lower), "low"
+
+
+def _verdict(bias: Bias, smallest: float) -> Verdict:
+    verdict = judge(bias.bias, smallest)
+    return Verdict.CANNOT_TELL if verdict is Verdict.MATTERS and not bias.stands else verdict
+
+
+def forecast_tiles(records: Sequence[ForecastRecord], *, smallest: float) -> Tiles:
+    """One tile per target: how far its forecasts lay off."""
+    return Tiles(
+        tuple(
+            Tile(
+                label=f"Forecasts of {target_words(r.target)} off by",
+                value=r.total.bias,
+                good="neither",
+                change=r.total.bias,
+                smallest_change_that_matters=smallest,
+                note=Prose("On average; it swings from day to day.") if r.swings else None,
+            )
+            for r in records
+        )
+    )
+
+
+def describe_forecast(
+    record: ForecastRecord, *, smallest: float, applied: float | None = None
+) -> Finding:
+    """Did the forecasts of one target lean, and what the next ones should be multiplied by.
+
+    Args:
+        smallest: Smallest bias that would change a decision, as a share.
+        applied: Correction that the parameters hold already, if any.
+    """
+    bias, as_of = record.total.bias, record.total.bias.as_of
+    verdict = Verdict.REVIEW if record.swings else _verdict(record.total, smallest)
+    lean, word = _lean(bias)
+    if record.swings:
+        biases = sorted((b for _, b in record.by_cut), key=lambda b: b.value)
+        statement = Prose(
+            "Forecasts of {target} swung between {lowest:signed} and {highest:signed} off.",
+            target=target_words(record.target),
+            lowest=biases[0],
+            highest=biases[-1],
+        )
+    elif record.is_biased:
+        statement = Prose(
+            "Forecasts of {target} were {lean:size} too {word} (likely {lean:range}).",
+            target=target_words(record.target),
+            lean=lean,
+            word=word,
+        )
+    elif bias.excludes(0):
+        statement = Prose(
+            "Forecasts of {target} may lean (likely {bias:range} off); among so many it may be "
+            "chance.",
+            target=target_words(record.target),
+            bias=bias,
+        )
+    else:
+        statement = Prose(
+            "Forecasts of {target} leaned neither way for sure (likely {bias:range} off).",
+            target=target_words(record.target),
+            bias=bias,
+        )
+    correction = record.correction
+    if record.swings:
+        so_what = Prose(
+            "No single correction helps: {why}. Teach the model the season.", why=record.why_not
+        )
+    elif verdict is Verdict.DOES_NOT_MATTER:
+        so_what = Prose("Correct nothing: too small to change a plan.")
+    elif correction is None and record.is_biased:
+        so_what = Prose("Refit before correcting: {why}.", why=record.why_not)
+    elif correction is None:
+        so_what = Prose("Correct nothing: {why}.", why=record.why_not)
+    else:
+        before, after = (
+            Measured(value=value, unit="share", n=bias.n, as_of=as_of)
+            for value in (correction.miss_before, correction.miss_after)
+        )
+        verb = "Set" if verdict is Verdict.MATTERS else "It may be worth setting"
+        if applied is not None and abs(applied - correction.factor) < 0.01:
+            verb = "Keep"
+        so_what = Prose(
+            "{verb} {parameter}. Tried on {day}, it cut the miss of the total from {before} "
+            "to {after}.",
+            verb=verb,
+            parameter=correction.parameter,
+            day=correction.tried_on,
+            before=before,
+            after=after,
+        )
+    return Finding(
+        id=f"learning.forecast.{_slug(record.target)}",
+        rows=("C8.6",),
+        statement=statement,
+        verdict=verdict,
+        owner="analyst",
+        evidence=_PAST,
+        value=bias,
+        so_what=so_what,
+        weight=4.0 if correction else 2.8 if record.swings else 2.0,
+    )
+
+
+def describe_groups(record: ForecastRecord, *, smallest: float) -> Finding | None:
+    """The group whose forecasts leaned most, where a lean stands; None where none does."""
+    standing = [b for b in record.by_group if b.stands]
+    if not standing:
+        return None
+    worst = max(standing, key=lambda b: (abs(b.bias.value), b.group))
+    lean, word = _lean(worst.bias)
+    return Finding(
+        id=f"learning.forecast_groups.{_slug(record.target)}",
+        rows=("C8.6",),
+        statement=Prose(
+            "Forecasts of {target} for {group} were {lean:size} too {word} (likely {lean:range}).",
+            target=target_words(record.target),
+            group=worst.group,
+            lean=lean,
+            word=word,
+        ),
+        verdict=_verdict(worst, smallest),
+        owner="analyst",
+        evidence=(*_PAST, "customers"),
+        value=worst.bias,
+        so_what=Prose(
+            "Plan this group by what came, not by the forecast, until the model has learned it."
+        ),
+        weight=2.5,
+    )
+
+
+def check_slope(record: ForecastRecord) -> Check:
+    """Are forecasts as far apart as what came."""
+    slope = record.slope
+    if not slope.excludes(1.0):
+        verdict, advice = Verdict.PASS, "High and low forecasts may be taken at their word."
+    elif slope.value < 1:
+        verdict, advice = Verdict.REVIEW, "High forecasts are too high and low ones too low."
+    else:
+        verdict, advice = Verdict.REVIEW, "Customers differ more than the forecasts say."
+    return Check(
+        id=f"learning.slope.{_slug(record.target)}",
+        rows=("C8.6",),
+        statement=Prose(
+            "Of each unit of difference forecast in {target}, {slope:full} came.",
+            target=target_words(record.target),
+            slope=slope,
+        ),
+        verdict=verdict,
+        owner="analyst",
+        evidence=_PAST,
+        value=slope,
+        so_what=Prose("{advice}", advice=advice),
+    )
+
+
+_NEXT_STEPS = {
+    Cause.DATA: "Mend the data before judging the campaign: what they say cannot be trusted.",
+    Cause.EXECUTION: "Run it again as planned before giving up the idea.",
+    Cause.STRATEGY: "It ran as planned and was measured well: change the idea, not the execution.",
+    Cause.CHANCE: "Change nothing on this alone: the plan lies within what chance allows.",
+    Cause.UNRECORDED: "Write down who was contacted, and when; until then neither the idea nor its "
+    "execution can be blamed.",
+}
+
+
+def describe_post_mortem(result: PostMortem) -> Finding:
+    """Why one campaign fell short."""
+    name, effect = result.campaign.name, result.effect
+    values: dict[str, Value] = {"campaign": name, "effect": effect, "plan": result.plan}
+    fell = "{campaign} brought {effect:full}, planned {plan}"
+    match result.cause:
+        case Cause.DATA | Cause.EXECUTION:
+            statement = Prose(
+                fell + ". {cause}: {faults}.",
+                **values,
+                cause=str(result.cause).capitalize(),
+                faults="; ".join(fault.name for fault in result.faults),
+            )
+        case Cause.STRATEGY:
+            statement = Prose(fell + ", though data and execution were sound.", **values)
+        case Cause.CHANCE:
+            statement = Prose(fell + "; that may be chance.", **values)
+        case Cause.UNRECORDED:
+            statement = Prose(fell + "; nobody wrote down who was contacted.", **values)
+    advice = _NEXT_STEPS[result.cause]
+    so_what = Prose("{advice}", advice=advice)
+    if result.cause is Cause.EXECUTION and result.if_executed:
+        so_what = Prose(
+            "{advice} Had everyone been reached as planned, likely {reached:range}.",
+            advice=advice,
+            reached=result.if_executed,
+        )
+    is_open = result.cause in (Cause.CHANCE, Cause.UNRECORDED)
+    return Finding(
+        id=f"learning.post_mortem.{_slug(result.campaign.id)}",
+        rows=("C8.3",),
+        statement=statement,
+        verdict=Verdict.CANNOT_TELL if is_open else Verdict.MATTERS,
+        owner="data-engineer" if result.cause is Cause.DATA else "crm-lead",
+        evidence=_TESTS,
+        value=effect,
+        target=result.plan,
+        good="up",
+        so_what=so_what,
+        weight=1.5 if is_open else 4.5,
+    )
+
+
+def describe_plans_met(names: Sequence[str], *, judged: int, n: int, as_of: date) -> Finding:
+    """How many of the campaigns with a plan met it."""
+    met = _counted(len(names), n, as_of)
+    return Finding(
+        id="learning.plans",
+        rows=("C8.3",),
+        statement=Prose(
+            "{met} of {judged} campaigns with a plan reached it.",
+            met=met,
+            judged=_counted(judged, n, as_of),
+        ),
+        verdict=Verdict.PASS if len(names) == judged else Verdict.REVIEW,
+        owner="crm-lead",
+        evidence=_TESTS,
+        value=met,
+        so_what=Prose("{advice}", advice="Reached: " + ", ".join(names) + ".")
+        if names
+        else Prose("Set the next plan by what the tests brought."),
+        weight=1.2,
+    )
+
+
+def describe_updates(updates: Sequence[Update], *, as_of: date) -> Finding:
+    """Which model is due next, and whether one is late."""
+    late = [u for u in updates if u.is_overdue]
+    first = updates[0]
+    if late:
+        statement = Prose(
+            "{late} of {every} models are late for their update, {target} since {day}.",
+            late=_counted(len(late), len(updates), as_of),
+            every=_counted(len(updates), len(updates), as_of),
+            target=target_words(first.target),
+            day=first.due,
+        )
+    else:
+        statement = Prose(
+            "The model of {target} is due next, on {day}.",
+            target=target_words(first.target),
+            day=first.due,
+        )
+    reason = {
+        "schedule": "It is due by the calendar.",
+        "launch": f"The launch of {first.reason} moved the day.",
+        "trigger": f"A trigger moved the day: {first.reason}.",
+    }[first.because]
+    return Finding(
+        id="learning.updates",
+        rows=("C8.4",),
+        statement=statement,
+        verdict=Verdict.REVIEW if late or first.because == "trigger" else Verdict.PASS,
+        owner="analyst",
+        evidence=("model_states",),
+        so_what=Prose("Refit and release. {reason}", reason=reason),
+        due=first.due,
+        weight=2.0 if late else 1.0,
+    )
+
+
+def describe_review(meeting: Meeting, agenda: Agenda) -> Finding:
+    """When a strategy review is due, and how much there is to talk about."""
+    as_of = agenda.as_of
+    items = _counted(len(meeting.items), len(meeting.items), as_of)
+    if not meeting.was_held:
+        statement = Prose("Review “{topic}” has never been held.", topic=meeting.topic)
+    elif meeting.is_overdue:
+        statement = Prose(
+            "Review “{topic}” is late; it was due on {day}.",
+            topic=meeting.topic,
+            day=meeting.due,
+        )
+    else:
+        statement = Prose("Review “{topic}” is due on {day}.", topic=meeting.topic, day=meeting.due)
+    thing = "item" if len(meeting.items) == 1 else "items"
+    if agenda.compared_with is None:
+        so_what = Prose(
+            "Nothing earlier to compare with, so the agenda is what stands open: {items} {thing}.",
+            items=items,
+            thing=thing,
+        )
+    elif meeting.items:
+        so_what = Prose(
+            "The agenda: {items} {thing} changed since {day}.",
+            items=items,
+            thing=thing,
+            day=agenda.compared_with,
+        )
+    else:
+        so_what = Prose("Nothing changed since {day}: keep it short.", day=agenda.compared_with)
+    return Finding(
+        id=f"learning.review.{_slug(meeting.topic)}",
+        rows=("M7.8",),
+        statement=statement,
+        verdict=Verdict.REVIEW if meeting.is_overdue else Verdict.PASS,
+        owner=meeting.owner,
+        evidence=(),
+        so_what=so_what,
+        due=meeting.due,
+        weight=1.8 if meeting.is_overdue else 1.0,
+    )
+
+
+def describe_use(use: Use, adoption: Adoption) -> Finding:
+    """One business unit's use; the one that opens and never acts is named."""
+    who = use.unit
+    opened = _counted(use.opened, use.acted_share.n, adoption.as_of)
+    if use.never_acts:
+        chance = use.chance_of_silence
+        is_sure = chance is not None and chance < 1 - use.acted_share.level
+        most = Measured(
+            value=use.acted_share.upper, unit="share", n=use.opened, as_of=adoption.as_of
+        )
+        statement = Prose("{who} opened {opened} reports and never acted.", who=who, opened=opened)
+        odds = "Chance hardly explains it" if is_sure else "This may still be chance"
+        so_what = Prose(
+            "{odds}: it acts on at most {most} of what it reads. Ask what is missing.",
+            odds=odds,
+            most=most,
+        )
+        verdict = Verdict.MATTERS if is_sure else Verdict.CANNOT_TELL
+        weight = 3.5 if is_sure else 1.5
+    else:
+        statement = Prose(
+            "{who} acts on {share:in_hundred} reports that it reads (likely {share:range}).",
+            who=who,
+            share=use.acted_share,
+        )
+        change = use.acted_change
+        if change and change.excludes(0):
+            word = "more" if change.value > 0 else "less"
+            so_what = Prose("It acts {word} often than the quarter before.", word=word)
+            verdict = Verdict.MATTERS
+        else:
+            so_what = Prose("No sure change against the quarter before.")
+            verdict = Verdict.CANNOT_TELL
+        weight = 0.8
+    return Finding(
+        id=f"learning.adoption.{_slug(use.unit)}.{_slug(use.role)}",
+        rows=("C8.5",),
+        statement=Prose("{statement}", statement=_capitalised(statement)),
+        verdict=verdict,
+        owner="insight-lead",
+        evidence=("adoption",),
+        value=use.acted_share,
+        good="up",
+        so_what=so_what,
+        weight=weight,
+    )
+
+
+def _capitalised(statement: Prose) -> str:
+    text = str(statement)
+    return text[0].upper() + text[1:]
+
+
+def describe_resistance(resistance: Sequence[Resistance]) -> Finding:
+    """Which advice is set aside most."""
+    if not resistance:
+        return Finding(
+            id="learning.resistance",
+            rows=("C8.5",),
+            statement=Prose("No advice is known to be set aside."),
+            verdict=Verdict.CANNOT_TELL,
+            owner="insight-lead",
+            evidence=("adoption",),
+            so_what=Prose("Ask readers to note it when they decide against a finding."),
+            weight=0.4,
+        )
+    worst = resistance[0]
+    return Finding(
+        id="learning.resistance",
+        rows=("C8.5",),
+        statement=Prose(
+            "“{finding}” is set aside most: {share:in_hundred} times (likely {share:range}).",
+            finding=worst.finding_id,
+            share=worst.share,
+        ),
+        verdict=Verdict.MATTERS,
+        owner="insight-lead",
+        evidence=("adoption",),
+        value=worst.share,
+        good="down",
+        so_what=Prose("Ask those who set it aside why: the finding or its advice may be wrong."),
+        weight=2.2,
+    )
+
+
+def describe_gaps(
+    gaps: Sequence[Gap], *, present: Collection[str], looked_at: int, as_of: date
+) -> Finding:
+    """What cannot be measured, and which table would help most.
+
+    Args:
+        present: Tables that the market has: of these it takes more rows or columns.
+        looked_at: Findings there are.
+    """
+    blocked = {(b.stage, b.id) for gap in gaps for b in gap.blocks}
+    if not gaps:
+        return Finding(
+            id="learning.gaps",
+            rows=("M7.4",),
+            statement=Prose("Nothing waits for data."),
+            verdict=Verdict.PASS,
+            owner="data-engineer",
+            evidence=(),
+            so_what=Prose("No new data are needed for what the pages ask today."),
+        )
+    first = gaps[0]
+    return Finding(
+        id="learning.gaps",
+        rows=("M7.4",),
+        statement=Prose(
+            "{blocked} {questions} for data; {table} would help with {most}.",
+            blocked=_counted(len(blocked), looked_at, as_of),
+            questions="question waits" if len(blocked) == 1 else "questions wait",
+            table=f"more of {first.table}" if first.table in present else first.table,
+            most=_counted(len(first.blocks), looked_at, as_of),
+        ),
+        verdict=Verdict.MATTERS,
+        owner="data-engineer",
+        evidence=(),
+        so_what=Prose(
+            "Start there: {alone} of them wait for nothing else.",
+            alone=_counted(first.alone, looked_at, as_of),
+        ),
+        weight=3.0,
+    )

@@ -1,0 +1,342 @@
+"""Sentences of the learning page say what the results say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+
+import pandas as pd
+import pytest
+
+from insight_lib.findings import Estimate, Measured, Need, Verdict
+from insight_lib.impact.adoption import Adoption, Resistance, Use
+from insight_lib.impact.agenda import Agenda, Change, Item, Meeting
+from insight_lib.impact.calendar import Update
+from insight_lib.impact.forecasts import EVERYONE, Bias, Correction, ForecastRecord
+from insight_lib.impact.gaps import Blocked, Gap
+from insight_lib.impact.inputs import Campaign
+from insight_lib.impact.learning_charts import chart_adoption, chart_forecasts
+from insight_lib.impact.learning_story import (
+    check_slope,
+    describe_forecast,
+    describe_gaps,
+    describe_groups,
+    describe_plans_met,
+    describe_post_mortem,
+    describe_resistance,
+    describe_review,
+    describe_updates,
+    describe_use,
+    forecast_tiles,
+    not_measurable,
+)
+from insight_lib.impact.learning_tables import (
+    adoption_table,
+    agenda_table,
+    evidence_table,
+    forecast_table,
+    gaps_table,
+    reliability_table,
+    resistance_table,
+    updates_table,
+)
+from insight_lib.impact.postmortem import Cause, Evidence, PostMortem
+
+DAY = date(2025, 6, 30)
+CUTS = (date(2025, 3, 31), date(2024, 12, 31))
+
+
+def estimate(value: float, half: float, unit: str = "share", n: int = 900) -> Estimate:
+    return Estimate(
+        value=value,
+        lower=value - half,
+        upper=value + half,
+        unit=unit,
+        n=n,
+        as_of=DAY,
+        method="given",
+    )
+
+
+def record(bias: float = 0.10, *, stands: bool = True, correct: bool = True) -> ForecastRecord:
+    total = Bias(
+        target="value", group=EVERYONE, bias=estimate(bias, 0.02), error=1.5, stands=stands
+    )
+    correction = Correction(
+        target="value",
+        factor=0.91,
+        trial_factor=0.92,
+        tried_on=CUTS[0],
+        miss_before=0.10,
+        miss_after=0.01,
+    )
+    return ForecastRecord(
+        target="value",
+        kind="amount",
+        total=total,
+        by_group=(
+            replace(total, group="search", bias=estimate(-0.3, 0.05)),
+            replace(total, group="store", bias=estimate(0.01, 0.05), stands=False),
+        ),
+        slope=estimate(0.8, 0.1, "ratio"),
+        reliability=pd.DataFrame({"forecast": [10.0], "actual": [9.0], "customers": [300]}),
+        by_cut=((CUTS[1], estimate(bias, 0.03)), (CUTS[0], estimate(-bias, 0.03))),
+        swings=False,
+        correction=correction if correct else None,
+        why_not="" if correct else "no bias beyond chance",
+    )
+
+
+def test_a_forecast_that_leans_names_the_entry_to_set() -> None:
+    found = describe_forecast(record(), smallest=0.03)
+    assert str(found.statement) == ("Forecasts of spend were 10% too high (likely 8% to 12%).")
+    assert found.verdict is Verdict.MATTERS
+    assert str(found.so_what) == (
+        "Set prediction.corrections: {value: 0.910}. Tried on 31 March 2025, it cut the miss of "
+        "the total from 10% to 1%."
+    )
+    kept = describe_forecast(record(), smallest=0.03, applied=0.912)
+    assert str(kept.so_what).startswith("Keep prediction.corrections")
+    low = describe_forecast(record(-0.10), smallest=0.03)
+    assert str(low.statement) == "Forecasts of spend were 10% too low (likely 8% to 12%)."
+
+
+def test_a_forecast_that_does_not_lean_or_swings_is_left_alone() -> None:
+    still = record(0.01, stands=False, correct=False)
+    found = describe_forecast(still, smallest=0.03)
+    assert str(found.statement).startswith("Forecasts of spend leaned neither way for sure")
+    assert str(found.so_what) == "Correct nothing: no bias beyond chance."
+    assert found.verdict is Verdict.CANNOT_TELL
+    wide = record(0.2, stands=False, correct=False)  # far off, but not when all are judged
+    found = describe_forecast(wide, smallest=0.03)
+    assert found.verdict is Verdict.CANNOT_TELL
+    assert str(found.statement).endswith("among so many it may be chance.")
+    small = describe_forecast(record(), smallest=0.5)
+    assert small.verdict is Verdict.DOES_NOT_MATTER
+    assert str(small.so_what) == "Correct nothing: too small to change a plan."
+    unsure = describe_forecast(record(), smallest=0.1)
+    assert unsure.verdict is Verdict.CANNOT_TELL
+    assert str(unsure.so_what).startswith("It may be worth setting prediction.corrections")
+    swings = replace(record(correct=False), swings=True)
+    found = describe_forecast(swings, smallest=0.03)
+    assert str(found.statement) == "Forecasts of spend swung between −10% and +10% off."
+    assert found.verdict is Verdict.REVIEW
+
+
+def test_the_group_that_leans_most_is_named() -> None:
+    found = describe_groups(record(), smallest=0.03)
+    assert found is not None
+    assert "of spend for search were 30% too low (likely 25% to 35%)" in str(found.statement)
+    none = replace(record(), by_group=record().by_group[1:])
+    assert describe_groups(none, smallest=0.03) is None
+    rows = forecast_table([record()]).rows
+    assert [row[1] for row in rows] == ["everyone", "search", "store"]
+    assert rows[1][-1] == "yes"
+    assert reliability_table(record()).rows == (("1", "300", "10.0", "9.0"),)
+    tile = forecast_tiles([record()], smallest=0.03).tiles[0]
+    assert tile.to_json()["value"] == "10%"
+    chart = chart_forecasts([record()], market="Testland", source="Source: test")
+    assert "2 of 3 forecasts lean beyond chance" in str(chart._repr_mimebundle_())
+
+
+@pytest.mark.parametrize(
+    ("slope", "verdict"), [(0.8, Verdict.REVIEW), (0.95, Verdict.PASS), (1.3, Verdict.REVIEW)]
+)
+def test_forecasts_too_far_apart_are_to_be_reviewed(slope: float, verdict: Verdict) -> None:
+    found = check_slope(replace(record(), slope=estimate(slope, 0.1, "ratio")))
+    assert found.verdict is verdict
+
+
+def post_mortem(cause: Cause) -> PostMortem:
+    area = "data" if cause is Cause.DATA else "execution"
+    bad = cause in (Cause.DATA, Cause.EXECUTION)
+    limit = Measured(value=0.9, unit="share", n=900, as_of=DAY)
+    evidence = Evidence(
+        area=area, name="customers reached", seen=estimate(0.4, 0.1), limit=limit, is_bad=bad
+    )
+    return PostMortem(
+        campaign=Campaign(
+            id="spring-2025",
+            kind="offer",
+            start=DAY - timedelta(days=30),
+            end=DAY,
+            cost_amount=None,
+            is_randomised=True,
+            n_assigned=900,
+        ),
+        metric="has_ordered",
+        plan=Measured(value=0.06, unit="share", n=900, as_of=DAY),
+        effect=estimate(0.02, 0.01),
+        cause=cause,
+        evidence=(evidence,),
+        if_executed=estimate(0.05, 0.02) if cause is Cause.EXECUTION else None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("cause", "words", "verdict", "owner"),
+    [
+        (Cause.DATA, "Data flaw: customers reached.", Verdict.MATTERS, "data-engineer"),
+        (Cause.EXECUTION, "Execution gap: customers reached.", Verdict.MATTERS, "crm-lead"),
+        (Cause.STRATEGY, "though data and execution were sound.", Verdict.MATTERS, "crm-lead"),
+        (Cause.CHANCE, "that may be chance.", Verdict.CANNOT_TELL, "crm-lead"),
+        (Cause.UNRECORDED, "wrote down who was contacted.", Verdict.CANNOT_TELL, "crm-lead"),
+    ],
+)
+def test_a_post_mortem_says_its_cause(
+    cause: Cause, words: str, verdict: Verdict, owner: str
+) -> None:
+    result = post_mortem(cause)
+    found = describe_post_mortem(result)
+    assert str(found.statement).startswith("spring-2025 brought 2% (likely 1% to 3%), planned 6%")
+    assert str(found.statement).endswith(words)
+    assert (found.verdict, found.owner) == (verdict, owner)
+    assert ("3% to 7%" in str(found.so_what)) is (cause is Cause.EXECUTION)
+    assert evidence_table(result).rows[0][1:4] == ("customers reached", "40%", "30% to 50%")
+
+
+def test_plans_that_were_met_are_counted() -> None:
+    found = describe_plans_met(["a"], judged=2, n=10, as_of=DAY)
+    assert str(found.statement) == "1 of 2 campaigns with a plan reached it."
+    assert found.verdict is Verdict.REVIEW
+
+
+def test_a_late_model_is_named() -> None:
+    late = Update(
+        target="value",
+        version="a",
+        trained_as_of=date(2025, 1, 1),
+        due=date(2025, 4, 2),
+        because="schedule",
+        reason="",
+        is_overdue=True,
+    )
+    found = describe_updates([late], as_of=DAY)
+    assert str(found.statement) == (
+        "1 of 1 models are late for their update, spend since 2 April 2025."
+    )
+    assert found.verdict is Verdict.REVIEW
+    moved = replace(late, is_overdue=False, because="launch", reason="autumn line")
+    found = describe_updates([moved], as_of=DAY)
+    assert found.verdict is Verdict.PASS
+    assert "The launch of autumn line moved the day." in str(found.so_what)
+    assert updates_table([moved]).rows[0][3:] == ("launch: autumn line", "on time")
+
+
+def test_a_review_says_when_it_is_due_and_what_it_is_about() -> None:
+    item = Item(
+        change=Change.VERDICT,
+        stage="value",
+        finding_id="value.churn",
+        statement="Churn rose.",
+        owner="crm-lead",
+        before="pass",
+        after="matters",
+    )
+    meeting = Meeting(
+        topic="Value & churn",
+        owner="crm-lead",
+        due=DAY - timedelta(days=1),
+        is_overdue=True,
+        was_held=True,
+        items=(item,),
+    )
+    agenda = Agenda(meetings=(meeting,), uncovered=(), compared_with=CUTS[0], as_of=DAY)
+    found = describe_review(meeting, agenda)
+    assert found.id == "learning.review.value_churn"
+    assert str(found.statement) == "Review “Value & churn” is late; it was due on 29 June 2025."
+    assert str(found.so_what) == "The agenda: 1 item changed since 31 March 2025."
+    assert found.verdict is Verdict.REVIEW
+    empty = replace(meeting, items=(), is_overdue=False)
+    assert "Nothing changed" in str(describe_review(empty, agenda).so_what)
+    first = replace(agenda, compared_with=None)
+    assert "Nothing earlier to compare with" in str(describe_review(meeting, first).so_what)
+    table = agenda_table("Value", meeting.items)
+    assert table is not None
+    assert table.rows == (
+        ("Verdict changed", "value", "Churn rose.", "pass", "matters", "crm-lead"),
+    )
+    assert agenda_table("Value", ()) is None
+
+
+def use(acted: int, chance: float | None) -> Use:
+    return Use(
+        unit="sales",
+        role="field",
+        opened=40,
+        acted=acted,
+        overridden=0,
+        acted_share=estimate(acted / 40, 0.0, n=40),
+        overridden_share=estimate(0.0, 0.0, n=40),
+        opened_change=None,
+        acted_change=estimate(-0.2, 0.1) if acted else None,
+        chance_of_silence=chance,
+    )
+
+
+def test_who_never_acts_is_named_and_chance_is_weighed() -> None:
+    adoption = Adoption(
+        units=(use(0, 0.001),),
+        hidden_groups=2,
+        resistance=(),
+        events=80,
+        as_of=DAY,
+        quarter_days=91,
+    )
+    found = describe_use(use(0, 0.001), adoption)
+    assert str(found.statement) == "Sales opened 40 reports and never acted."
+    assert found.verdict is Verdict.MATTERS
+    assert describe_use(use(0, 0.2), adoption).verdict is Verdict.CANNOT_TELL
+    assert describe_use(use(0, None), adoption).verdict is Verdict.CANNOT_TELL
+    acting = describe_use(use(20, None), adoption)
+    assert "acts on 50 in 100 reports" in str(acting.statement)
+    assert "less often than the quarter before" in str(acting.so_what)
+    assert adoption_table(adoption).rows[0][:5] == ("sales", "field", "40", "0", "0")
+    assert "2" in adoption_table(adoption).note
+    chart = chart_adoption(adoption, market="Testland", source="Source: test")
+    assert chart is not None
+    assert "Sales (field) opens reports and never acts" in str(chart._repr_mimebundle_())
+    assert chart_adoption(replace(adoption, units=()), market="T", source="S") is None
+
+
+def test_advice_that_is_set_aside_is_named() -> None:
+    worst = Resistance(
+        stage="impact",
+        finding_id="impact.split",
+        overridden=8,
+        decided=10,
+        share=estimate(0.8, 0.1, n=10),
+    )
+    assert "“impact.split” is set aside most: 80 in 100" in str(
+        describe_resistance([worst]).statement
+    )
+    assert describe_resistance([]).verdict is Verdict.CANNOT_TELL
+    table = resistance_table([worst])
+    assert table is not None
+    assert table.rows[0][:4] == ("impact.split", "impact", "10", "8")
+    assert resistance_table([]) is None
+
+
+def test_the_gap_that_blocks_most_is_named() -> None:
+    blocked = Blocked(
+        stage="impact", id="impact.a", rows=(), statement="No.", takes="A table.", weight=1.0
+    )
+    gap = Gap(table="campaigns", columns=(), minimum_rows=None, blocks=(blocked,), alone=1)
+    found = describe_gaps([gap], present=(), looked_at=9, as_of=DAY)
+    assert str(found.statement) == "1 question waits for data; campaigns would help with 1."
+    more = describe_gaps([gap], present=("campaigns",), looked_at=9, as_of=DAY)
+    assert "more of campaigns" in str(more.statement)
+    table = gaps_table([gap], present=())
+    assert table is not None
+    assert table.rows[0][:2] == ("campaigns", "missing")
+    assert describe_gaps([], present=(), looked_at=9, as_of=DAY).verdict is Verdict.PASS
+    assert gaps_table([], present=()) is None
+
+
+def test_what_is_lacking_says_what_it_takes() -> None:
+    make = not_measurable(
+        "updates", "When models are due", rows=("C8.4",), needs=(Need(table="x"),), takes="a run"
+    )
+    found = make("no model is live")
+    assert str(found.statement) == "When models are due cannot be said yet: no model is live."
+    assert found.verdict is Verdict.NOT_MEASURABLE
