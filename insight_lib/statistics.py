@@ -192,6 +192,49 @@ def estimate_top_share(
     )
 
 
+def minimum_detectable_effect(
+    n: int,
+    *,
+    standard_deviation: float,
+    treated_share: float = 0.5,
+    level: float = 0.95,
+    power: float = 0.8,
+) -> float:
+    """Smallest difference of two means that a test of `n` customers shows (Cohen, 1988).
+
+    `(z(1 - alpha / 2) + z(power)) * sd * sqrt(1 / n_treated + 1 / n_control)`.
+
+    Raises:
+        TooFew: One of the two arms would be empty.
+    """
+    treated = n * treated_share
+    control = n - treated
+    if treated < 1 or control < 1:
+        raise TooFew(f"{n} customers cannot fill two arms")
+    z = _z(level) + float(stats.norm.ppf(power))
+    return z * standard_deviation * math.sqrt(1 / treated + 1 / control)
+
+
+def customers_needed(
+    effect: float,
+    *,
+    standard_deviation: float,
+    treated_share: float = 0.5,
+    level: float = 0.95,
+    power: float = 0.8,
+) -> int:
+    """Customers, both arms together, whose test shows `effect`: the same formula turned round.
+
+    Raises:
+        TooFew: One of the two arms would be empty.
+    """
+    share = treated_share * (1 - treated_share)
+    if share <= 0:
+        raise TooFew(f"a treated share of {treated_share} leaves one arm empty")
+    z = _z(level) + float(stats.norm.ppf(power))
+    return math.ceil((z * standard_deviation / effect) ** 2 / share)
+
+
 def benjamini_hochberg(p_values: Sequence[float], *, rate: float = 0.05) -> list[bool]:
     """Which of many tests stand, keeping the false discovery rate (Benjamini, Hochberg, 1995)."""
     if not p_values:

@@ -8,9 +8,10 @@ from datetime import date, timedelta
 import pandas as pd
 
 from insight_lib.charts import Caption, Chart, Mark, plot_dots, plot_line, plot_tracking
-from insight_lib.findings import Measured, Prose
+from insight_lib.findings import Measured, Prose, Verdict
 from insight_lib.impact.counterfactual import SideBySide
 from insight_lib.impact.effects import Effect
+from insight_lib.impact.guard_rails import GuardResult
 from insight_lib.impact.panel import Panel
 from insight_lib.impact.returns import Advice, Return
 from insight_lib.impact.sequential import Monitoring
@@ -19,8 +20,10 @@ from insight_lib.impact.uplift import Uplift
 from insight_lib.statistics import in_points
 
 
-def chart_effects(effects: Mapping[str, Effect], *, what: str, market: str, source: str) -> Chart:
-    """The change of one metric, by campaign or arm."""
+def chart_effects(
+    effects: Mapping[str, Effect], *, what: str, market: str, source: str, name: str = "effects"
+) -> Chart:
+    """The change of one metric, by campaign, arm or group of customers."""
     changes = {name: in_points(e.change) for name, e in effects.items()}
     clear = [name for name, e in effects.items() if e.stands]
     first = next(iter(changes.values()))
@@ -33,7 +36,7 @@ def chart_effects(effects: Mapping[str, Effect], *, what: str, market: str, sour
     return plot_dots(
         frame,
         caption=Caption(
-            id="effects",
+            id=name,
             title=Prose(
                 "{count} of {every} comparisons show a change beyond chance",
                 count=count,
@@ -202,7 +205,14 @@ def chart_counterfactual(
     )
 
 
-def chart_returns(returns: Sequence[Return], *, market: str, source: str) -> Chart:
+def chart_returns(
+    returns: Sequence[Return],
+    *,
+    market: str,
+    source: str,
+    name: str = "returns",
+    what: str = "lines of spending",
+) -> Chart:
     """Return on each line of spending with its range."""
     sure = [r.line for r in returns if r.advice is not Advice.HOLD]
     roi = returns[0].roi
@@ -213,9 +223,10 @@ def chart_returns(returns: Sequence[Return], *, market: str, source: str) -> Cha
     return plot_dots(
         frame,
         caption=Caption(
-            id="returns",
+            id=name,
             title=Prose(
-                "{count} of {every} lines of spending have a sure return",
+                "{count} of {every} {what} have a sure return",
+                what=what,
                 count=Measured(value=len(sure), unit="count", n=roi.n, as_of=roi.as_of),
                 every=Measured(value=len(returns), unit="count", n=roi.n, as_of=roi.as_of),
             ),
@@ -234,4 +245,42 @@ def chart_returns(returns: Sequence[Return], *, market: str, source: str) -> Cha
         n="customers",
         highlight=sure,
         reference=Mark(at=0.0, text="pays for itself"),
+    )
+
+
+def chart_guard_rails(guards: Sequence[GuardResult], *, market: str, source: str) -> Chart:
+    """Harm on each guard-rail as a multiple of what is accepted."""
+    rows = [
+        (g.rail.metric.name, *(end / g.rail.margin for end in (g.harm.value, g.harm.lower,
+         g.harm.upper)), g.harm.n) for g in guards
+    ]  # fmt: skip
+    failed = [g.rail.metric.name for g in guards if g.verdict is Verdict.FAIL]
+    safe = [g.rail.metric.name for g in guards if g.verdict is Verdict.PASS]
+    first = guards[0].harm
+    return plot_dots(
+        pd.DataFrame(rows, columns=["name", "harm", "lower", "upper", "customers"]),
+        caption=Caption(
+            id="guard_rails",
+            title=Prose(
+                "{count} of {every} guard-rails are surely kept",
+                count=Measured(value=len(safe), unit="count", n=first.n, as_of=first.as_of),
+                every=Measured(value=len(guards), unit="count", n=first.n, as_of=first.as_of),
+            ),
+            subtitle=f"Harm as a multiple of the most that is accepted, {market}",
+            source=source,
+            reading=Prose(
+                "To the right is worse. A line that ends before the mark is surely within what "
+                "is accepted; one that begins behind it is surely beyond; one that crosses it "
+                "leaves the question open."
+            ),
+        ),
+        label="name",
+        value="harm",
+        lower="lower",
+        upper="upper",
+        unit="ratio",
+        n="customers",
+        highlight=failed,
+        is_sorted=False,
+        reference=Mark(at=1.0, text="most accepted"),
     )

@@ -15,6 +15,7 @@ from scipy import optimize, stats
 
 from insight_lib.findings import Estimate, TooFew
 from insight_lib.impact.panel import Panel, placebo_groups
+from insight_lib.impact.structural import run_on
 from insight_lib.statistics import estimate_ratio_change
 
 Floats = NDArray[np.float64]
@@ -35,11 +36,10 @@ class Counterfactual:
             against the gap before is as large. None where there are too few places.
         smallest_p: The smallest p-value that so many places can give.
         time_p: How rare the gap after the start is among stretches of equal length anywhere in
-            time (Chernozhukov, Wüthrich and Zhu, 2021), for methods that are refitted so.
+            time (Chernozhukov, Wüthrich and Zhu, 2021).
         earlier: The effect of a start pretended earlier, when nothing had happened yet, with
             the same interval width; its interval should hold zero.
-        leave_one_out: Lowest and highest effect when any one control is left out; not for
-            the structural series, whose leads are means that no one control carries.
+        leave_one_out: Lowest and highest effect when any one control is left out.
         weights: Share of each control, where the method has them.
     """
 
@@ -50,9 +50,9 @@ class Counterfactual:
     fit_error: float
     placebo_p: float | None
     smallest_p: float
-    time_p: float | None
+    time_p: float
     earlier: Estimate
-    leave_one_out: tuple[float, float] | None
+    leave_one_out: tuple[float, float]
     weights: pd.Series | None = None
 
     @property
@@ -262,89 +262,41 @@ def estimate_event_study(panel: Panel, *, seed: int, level: float = 0.95) -> Eve
     return EventStudy(table=table, slope=slope(own), trend_p=trend_p)
 
 
-def estimate_structural(
-    panel: Panel, *, unit: str, as_of: date, seed: int, level: float = 0.95, n_draws: int = 500
-) -> Counterfactual:
-    """A structural time series of the treated place, led by the controls before the start.
+def expect_structural(panel: Panel) -> Floats:
+    """A level that walks, led by the controls' mean and their synthetic mix.
 
-    Local level plus regression on the controls' mean and their synthetic mix, fitted before
-    the start and run on (Brodersen et al., 2015, Annals of Applied Statistics, with maximum
-    likelihood); the interval draws paths that could have been.
-
-    Raises:
-        TooFew: Fewer than twelve periods before the start.
+    After Brodersen et al. (2015, Annals of Applied Statistics), with maximum likelihood.
     """
-    if panel.n_before < 12:
-        raise TooFew(f"{panel.n_before} periods before the start; a series takes twelve")
-    n, actual = panel.n_before, panel.series(panel.treated)
-    expected, errors = _run_structural(panel, seed=seed, n_draws=n_draws)
-    value = float((actual - expected)[n:].mean())
-    after = float(expected[n:].mean())
-    low, high = np.quantile(errors, [(1 - level) / 2, (1 + level) / 2])
-
-    def measured(value: float, low: float, high: float, unit: str) -> Estimate:
-        return Estimate(
-            value=value,
-            lower=value + low,
-            upper=value + high,
-            unit=unit,
-            n=len(panel.outcome.columns),
-            as_of=as_of,
-            level=level,
-            method="structural time series (Brodersen et al., 2015)",
-        )
-
-    early = panel.earlier(min(panel.n_after, n // 3))
-    early_expected, early_errors = _run_structural(early, seed=seed, n_draws=n_draws)
-    early_gap = (early.series(early.treated) - early_expected)[early.n_before :].mean()
-    e_low, e_high = np.quantile(early_errors, [(1 - level) / 2, (1 + level) / 2])
-    return Counterfactual(
-        method="structural time series",
-        expected=pd.Series(expected, index=panel.outcome.index, name="expected"),
-        effect=measured(value, float(low), float(high), unit),
-        relative=measured(
-            value / after, float(low) / abs(after), float(high) / abs(after), "share"
-        ),
-        fit_error=math.sqrt(float(np.square((actual - expected)[:n]).mean())),
-        placebo_p=None,
-        smallest_p=1.0,
-        time_p=None,
-        earlier=measured(float(early_gap), float(e_low), float(e_high), unit),
-        leave_one_out=None,
-    )
-
-
-def _run_structural(panel: Panel, *, seed: int, n_draws: int) -> tuple[Floats, Floats]:
-    """Expected series, and drawn errors of its mean after the start."""
-    import warnings
-
-    from statsmodels.tsa.statespace.structural import UnobservedComponents
-
-    n, target = panel.n_before, panel.series(panel.treated)
+    n = panel.n_before
     leads = np.column_stack(
         [panel.series(panel.controls), expect_synthetic(panel, is_centred=True)]
     )
-    middle, spread = leads[:n].mean(axis=0), leads[:n].std(axis=0)
-    leads = (leads - middle) / np.where(spread > 0, spread, 1.0)
-    level, size = target[:n].mean(), target[:n].std() or 1.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a level that never moves is at the edge, and is fine
-        model = UnobservedComponents((target[:n] - level) / size, "llevel", exog=leads[:n])
-        fitted = model.fit(disp=False, maxiter=200)
-        ahead: Any = fitted.get_forecast(panel.n_after, exog=leads[n:])
-    expected = np.concatenate([fitted.fittedvalues, ahead.predicted_mean]) * size + level
-    rng = np.random.default_rng(seed)
-    paths = fitted.simulate(
-        panel.n_after, anchor="end", repetitions=n_draws, exog=leads[n:], rng=rng
+    return run_on(panel.series(panel.treated)[:n], leads)
+
+
+def estimate_structural(
+    panel: Panel, *, unit: str, as_of: date, seed: int, level: float = 0.95
+) -> Counterfactual:
+    """A structural time series of the treated places, fitted before the start and run on.
+
+    Its own model would give a range too narrow: it takes for granted that the leads keep their
+    worth after the start, and one lead was mixed to follow these very periods. So the width
+    comes from untreated places here too, where that is put to the test.
+
+    Raises:
+        TooFew: Fewer than twelve periods before the start, or too few controls.
+    """
+    if panel.n_before < 12:
+        raise TooFew(f"{panel.n_before} periods before the start; a series takes twelve")
+    return estimate_counterfactual(
+        panel,
+        expect_structural,
+        method="structural time series",
+        unit=unit,
+        as_of=as_of,
+        seed=seed,
+        level=level,
     )
-    mean_path = np.asarray(paths).reshape(panel.n_after, n_draws).mean(axis=0) * size + level
-    # What the leads are worth is itself uncertain: its error moves the whole path.
-    k = leads.shape[1]
-    covariance = np.asarray(fitted.cov_params())[-k:, -k:]
-    step = leads[n:].mean(axis=0)
-    lead_error = math.sqrt(max(float(step @ covariance @ step), 0.0)) * size
-    drawn = mean_path - expected[n:].mean() + rng.normal(0, lead_error, n_draws)
-    return np.asarray(expected, dtype=float), np.asarray(drawn, dtype=float)
 
 
 @dataclass(frozen=True, kw_only=True)

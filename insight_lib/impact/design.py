@@ -9,11 +9,17 @@ from datetime import date
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import stats
 
 from insight_lib.findings import Measured, TooFew
-from insight_lib.statistics import benjamini_hochberg
+from insight_lib.statistics import (
+    benjamini_hochberg,
+    customers_needed,
+    minimum_detectable_effect,
+)
 
+Floats = NDArray[np.float64]
 # Below this a mismatch is a fault of the lottery or of the log, not chance: usual practice
 # (Fabijan et al., 2019, KDD) is stricter; ours also warns.
 _SURE_MISMATCH = 0.001
@@ -54,20 +60,20 @@ def plan_test(
 ) -> Design:
     """Size a two-armed test (Cohen, 1988; two-sided, normal).
 
-    `n = (z(1 - alpha / 2) + z(power))**2 * sd**2 / (share * (1 - share) * effect**2)`.
-
     Args:
         standard_deviation: Of the metric between customers; sqrt(p (1 - p)) for a share.
 
     Raises:
         TooFew: No customers, or an arm without any.
     """
-    share = treated_share * (1 - treated_share)
-    if n_customers < 2 or share <= 0:
-        raise TooFew(f"{n_customers} customers cannot fill two arms")
-    z = float(stats.norm.ppf(0.5 + level / 2) + stats.norm.ppf(power))
-    detectable = z * standard_deviation / math.sqrt(n_customers * share)
-    needed = math.ceil((z * standard_deviation / smallest_effect_that_matters) ** 2 / share)
+    size = {
+        "standard_deviation": standard_deviation,
+        "treated_share": treated_share,
+        "level": level,
+        "power": power,
+    }
+    detectable = minimum_detectable_effect(n_customers, **size)
+    needed = customers_needed(smallest_effect_that_matters, **size)
     return Design(
         n_customers=n_customers,
         detectable=Measured(value=detectable, unit=unit, n=n_customers, as_of=as_of),
@@ -76,6 +82,90 @@ def plan_test(
         smallest_effect_that_matters=smallest_effect_that_matters,
         power=power,
         is_enough=detectable <= smallest_effect_that_matters,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NextTest:
+    """What the next test takes in this market, for one metric.
+
+    Attributes:
+        metric_name: In words, as it stands in a sentence.
+        design: Its size; `detectable` is what a test of `n_in_time` customers shows.
+        n_available: Customers who could be drawn today.
+        customers_per_week: New ones a week.
+        n_in_time: Customers who enter early enough for the longest test allowed.
+        weeks: To gather the customers and then let the window pass; None if longer than allowed.
+        longest_weeks: Allowed.
+    """
+
+    metric_name: str
+    design: Design
+    n_available: int
+    customers_per_week: float
+    n_in_time: int
+    weeks: int | None
+    longest_weeks: int
+
+
+def remaining_deviation(values: Floats, before: Floats) -> float:
+    """Standard deviation between customers once the pre-period is taken out (CUPED)."""
+    spread = float(values.std(ddof=1))
+    if spread == 0 or before.std() == 0:
+        return spread
+    return spread * math.sqrt(max(0.0, 1 - float(np.corrcoef(values, before)[0, 1]) ** 2))
+
+
+def plan_next_test(
+    *,
+    metric_name: str,
+    standard_deviation: float,
+    smallest_effect_that_matters: float,
+    unit: str,
+    as_of: date,
+    n_available: int,
+    customers_per_week: float,
+    window_days: int,
+    longest_weeks: int,
+    level: float = 0.95,
+    power: float = 0.8,
+) -> NextTest:
+    """Size the next test from the customers there are and those who come.
+
+    Args:
+        standard_deviation: Of the metric between customers, with what the pre-period foretells
+            taken out.
+        window_days: In which outcomes are counted, from each customer's entry.
+
+    Raises:
+        TooFew: Fewer than two customers can have entered in time.
+    """
+    window_weeks = math.ceil(window_days / 7)
+    entering_weeks = max(0, longest_weeks - window_weeks)
+    n_in_time = n_available + math.floor(customers_per_week * entering_weeks)
+    design = plan_test(
+        standard_deviation=standard_deviation,
+        n_customers=n_in_time,
+        smallest_effect_that_matters=smallest_effect_that_matters,
+        unit=unit,
+        as_of=as_of,
+        level=level,
+        power=power,
+    )
+    missing = max(0, design.n_needed - n_available)
+    weeks = None
+    if missing == 0:
+        weeks = window_weeks
+    elif customers_per_week > 0:
+        weeks = math.ceil(missing / customers_per_week) + window_weeks
+    return NextTest(
+        metric_name=metric_name,
+        design=design,
+        n_available=n_available,
+        customers_per_week=customers_per_week,
+        n_in_time=n_in_time,
+        weeks=weeks if weeks is not None and weeks <= longest_weeks else None,
+        longest_weeks=longest_weeks,
     )
 
 

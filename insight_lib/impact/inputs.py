@@ -242,3 +242,72 @@ def customer_windows(
     for name, sums in (("before", before), ("after", after)):
         frame[name] = sums[outcome].reindex(frame.index).fillna(0.0).astype(float)
     return frame
+
+
+def guard_sums(lines: ir.Table, *, first: date, last: date) -> pd.DataFrame:
+    """Sold, returned, taken off and list price per customer between two days, both counted.
+
+    Columns: customer_id, sold_amount, returned_amount, discount_amount, list_amount. List price
+    counts only lines that say what was taken off.
+    """
+    day = lines.ordered_local.date()
+    known = lines.filter(lines.customer_id.notnull(), day >= first, day <= last)
+    amount = known.amount.cast("float64")
+    off = known.discount_amount.cast("float64") + known.coupon_amount.cast("float64").fill_null(0.0)
+    is_sold = known.quantity > 0
+    sums = known.group_by(customer_id=known.customer_id).agg(
+        sold_amount=amount.sum(where=is_sold),
+        returned_amount=(-amount).sum(where=~is_sold),
+        discount_amount=off.sum(where=is_sold),
+        list_amount=(amount + off).sum(where=is_sold),
+    )
+    return sums.order_by("customer_id").to_pandas().fillna(0.0)
+
+
+def refused_between(consents: ir.Table, *, first: date, last: date) -> set[str]:
+    """Customers who refused to be contacted between two days, both counted."""
+    day = consents.decided_at.date()
+    refused = consents.filter(
+        consents.purpose == "activation", consents.decision == "refused", day >= first, day <= last
+    )
+    return set(refused.customer_id.to_pandas())
+
+
+def planning_frame(
+    orders: pd.DataFrame, *, as_of: date, window_days: int, pre_period_days: int
+) -> pd.DataFrame:
+    """Customers of the last year, as a test that had just ended would have seen them.
+
+    Columns: has_ordered, revenue in the last `window_days`, and both in the pre-period before
+    (`_before`). Whoever had not ordered in the year before the window is left out.
+
+    Raises:
+        TooFew: The data begin after the pre-period does.
+    """
+    start = as_of - timedelta(days=window_days - 1)
+    eve = start - timedelta(days=1)
+    known_from = start - timedelta(days=pre_period_days)
+    if orders.empty or orders["day"].min() > pd.Timestamp(known_from):
+        raise TooFew(f"the data begin less than {window_days + pre_period_days} days ago")
+    alive = window_sums(orders, first=eve - timedelta(days=364), last=eve)
+    windows = {"": (start, as_of), "_before": (known_from, eve)}
+    frame = pd.DataFrame(index=alive.index[alive["orders"] > 0])
+    for name, (first, last) in windows.items():
+        sums = window_sums(orders, first=first, last=last).reindex(frame.index).fillna(0.0)
+        frame["has_ordered" + name] = (sums["orders"] > 0).astype(float)
+        frame["revenue" + name] = sums["revenue"].astype(float)
+    return frame.reset_index()
+
+
+def weekly_arrivals(orders: pd.DataFrame, *, as_of: date, n_weeks: int = 26) -> float:
+    """New customers a week: first orders of the last `n_weeks` weeks.
+
+    Raises:
+        TooFew: The data do not begin as long again before, so that a first order seen would
+            often not be the first.
+    """
+    since = pd.Timestamp(as_of) - pd.Timedelta(weeks=n_weeks)
+    if orders.empty or orders["day"].min() > since - pd.Timedelta(weeks=n_weeks):
+        raise TooFew(f"the data begin less than {2 * n_weeks} weeks ago")
+    first_days = orders[orders["orders"] > 0].groupby("customer_id")["day"].min()
+    return float((first_days > since).sum()) / n_weeks

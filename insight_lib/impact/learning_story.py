@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import date
 
@@ -12,7 +12,6 @@ from insight_lib.findings import (
     Estimate,
     Finding,
     Measured,
-    Need,
     Prose,
     Tile,
     Tiles,
@@ -44,27 +43,6 @@ def target_words(target: str) -> str:
     name, _, segment = target.partition("@")
     words = _TARGET_WORDS.get(name, name)
     return f"{words} in {segment}" if segment else words
-
-
-def not_measurable(
-    name: str, what: str, *, rows: tuple[str, ...], needs: tuple[Need, ...], takes: str
-) -> Callable[[str], Finding]:
-    """A maker of the finding that says what a section lacks, given the reason."""
-
-    def make(reason: str) -> Finding:
-        return Finding(
-            id=f"learning.{name}",
-            rows=rows,
-            statement=Prose("{what} cannot be said yet: {reason}.", what=what, reason=reason),
-            verdict=Verdict.NOT_MEASURABLE,
-            owner="insight-lead",
-            evidence=(),
-            so_what=Prose("It would take {takes}.", takes=takes),
-            weight=0.5,
-            needs=needs,
-        )
-
-    return make
 
 
 def _slug(text: str) -> str:

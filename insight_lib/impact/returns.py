@@ -9,10 +9,9 @@ from enum import StrEnum
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from insight_lib.findings import Estimate, TooFew
-from insight_lib.impact.effects import Metric, estimate_effect
+from insight_lib.impact.effects import FEWEST_PER_ARM, Metric, estimate_effect, standard_error
 
 
 class Advice(StrEnum):
@@ -111,6 +110,68 @@ def returns_of_tests(
     return tuple(found)
 
 
+def return_of_model(
+    gain_per_customer: Estimate, *, line: str, n_customers: int, cost_amount: float
+) -> Return:
+    """The return of a model that chooses whom to contact.
+
+    Args:
+        gain_per_customer: Value of its rule less that of contacting everyone, per customer of
+            the market, contact costs counted (`uplift.TargetingRule.against_all`).
+        n_customers: Customers it is used on.
+        cost_amount: Of building and running it, over that use.
+
+    Raises:
+        TooFew: It cost nothing.
+    """
+    gain = replace(
+        gain_per_customer,
+        value=gain_per_customer.value * n_customers,
+        lower=gain_per_customer.lower * n_customers,
+        upper=gain_per_customer.upper * n_customers,
+    )
+    return estimate_return(gain, line=line, cost_amount=cost_amount)
+
+
+def returns_by_group(
+    frame: pd.DataFrame,
+    metric: Metric,
+    *,
+    group: str,
+    cost_amount: float,
+    margin_share: float,
+    as_of: date,
+    seed: int,
+    level: float = 0.95,
+) -> tuple[Return, ...]:
+    """The return of one test in each group of customers, all groups judged together.
+
+    Ranges are widened for the number of groups (Bonferroni), so that the best of many groups
+    is not funded by luck. Groups with fewer than thirty customers in an arm are left out.
+
+    Args:
+        frame: One row per customer of the test, `group` known before it.
+        cost_amount: Of one contact.
+
+    Raises:
+        TooFew: No group is large enough, or a contact costs nothing.
+    """
+    sizes = frame.groupby([group, "is_treated"]).size().unstack(fill_value=0)
+    names = [str(name) for name in sizes.index[sizes.min(axis=1) >= FEWEST_PER_ARM]]
+    if not names or sizes.shape[1] < 2:
+        raise TooFew(f"no group has {FEWEST_PER_ARM} customers in both arms")
+    parts = {name: frame[frame[group].astype(str) == name] for name in sorted(names)}
+    return returns_of_tests(
+        parts,
+        dict.fromkeys(parts, cost_amount),
+        metric,
+        margin_share=margin_share,
+        as_of=as_of,
+        seed=seed,
+        level=1 - (1 - level) / len(parts),
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Allocation:
     """One line's part of the next budget.
@@ -145,7 +206,7 @@ def split_budget(
         raise TooFew("no line of spending is worth going on with")
     rng = np.random.default_rng(seed)
     middle = np.array([r.roi.value for r in open_lines])
-    spread = np.array([_standard_error(r.roi) for r in open_lines])
+    spread = np.array([standard_error(r.roi) for r in open_lines])
     drawn = middle + spread * rng.standard_normal((n_draws, len(open_lines)))
     chances = np.bincount(drawn.argmax(axis=1), minlength=len(open_lines)) / n_draws
     chance = dict(zip([r.line for r in open_lines], chances, strict=True))
@@ -159,8 +220,3 @@ def split_budget(
         )
         for r in returns
     )
-
-
-def _standard_error(estimate: Estimate) -> float:
-    quantile = float(stats.norm.ppf(0.5 + estimate.level / 2))
-    return (estimate.upper - estimate.lower) / 2 / quantile

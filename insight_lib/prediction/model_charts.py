@@ -34,10 +34,10 @@ def chart_board(board: Board, *, market: str, source: str) -> Chart:
         caption=Caption(
             id=f"board_{board.target.id}",
             title=Prose(
-                "The {name} reaches {ranking} of the way from guess to certainty"
+                "{name}: {ranking} of the way from guess to certainty"
                 if is_amount
-                else "The {name} ranks {ranking} of pairs right",
-                name=name,
+                else "{name}: {ranking} of pairs ranked right",
+                name=name.capitalize(),
                 ranking=mark.ranking,
             ),
             subtitle=f"Customers who {board.target.title}, models from simple to complex, {market}",

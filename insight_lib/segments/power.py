@@ -9,32 +9,9 @@ from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from insight_lib.findings import Measured, TooFew
-
-
-def minimum_detectable_effect(
-    n: int,
-    *,
-    standard_deviation: float,
-    treated_share: float = 0.5,
-    level: float = 0.95,
-    power: float = 0.8,
-) -> float:
-    """Smallest difference of two means that a test of `n` customers shows (Cohen, 1988).
-
-    `(z(1 - alpha / 2) + z(power)) * sd * sqrt(1 / n_treated + 1 / n_control)`.
-
-    Raises:
-        TooFew: One of the two arms would be empty.
-    """
-    treated = n * treated_share
-    control = n - treated
-    if treated < 1 or control < 1:
-        raise TooFew(f"{n} customers cannot fill two arms")
-    z = stats.norm.ppf(0.5 + level / 2) + stats.norm.ppf(power)
-    return float(z * standard_deviation * math.sqrt(1 / treated + 1 / control))
+from insight_lib.statistics import minimum_detectable_effect
 
 
 @dataclass(frozen=True, kw_only=True)

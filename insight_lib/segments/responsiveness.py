@@ -13,8 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from insight_lib.findings import Estimate, TooFew
-from insight_lib.segments.power import minimum_detectable_effect
-from insight_lib.statistics import benjamini_hochberg
+from insight_lib.statistics import benjamini_hochberg, minimum_detectable_effect
 
 _FEWEST_PER_ARM = 30
 

@@ -8,17 +8,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from insight_lib.findings import TooFew
 from insight_lib.impact.counterfactual import (
     estimate_all,
     estimate_counterfactual,
     estimate_event_study,
+    estimate_structural,
     expect_parallel,
+    expect_structural,
     expect_synthetic,
     solve_weights,
 )
 from insight_lib.impact.panel import Panel, make_panel
+from insight_lib.impact.structural import fit_local_level, run_on
 from tests.truth.helpers import (
     assert_coverage,
     assert_detection_rate,
@@ -67,9 +71,9 @@ def test_proposition_99_gives_the_published_answers(shared_data: Path) -> None:
     assert mixed.weights.index[0] == "Utah"
     assert mixed.placebo_p is not None
     assert mixed.placebo_p <= 0.1
-    assert mixed.leave_one_out is not None
     assert mixed.leave_one_out[0] < mixed.effect.value < mixed.leave_one_out[1] < 0
     assert structural.effect.value < 0
+    assert not structural.effect.excludes(-19.51)  # the published answer is within its range
     study = estimate_event_study(panel, seed=1)
     assert study.slope < 0  # California fell away before the tax: why the first method overstates
     assert study.table["gap"][study.table["is_before"]].mean() == pytest.approx(0.0, abs=1e-9)
@@ -153,6 +157,81 @@ def test_nothing_is_found_where_nothing_was_done_and_a_lift_is() -> None:
         planted = [seed[method] for seed in lifted]
         assert_coverage(planted, 6.0, 0.95, may_be_wide=True)
         assert_detection_rate([low > 0 for low, _ in planted], 0.8)
+
+
+def wandering(seed: int) -> Panel:
+    """Places that share a market to a different degree and each go their own way besides."""
+    rng = np.random.default_rng(seed)
+    market = np.cumsum(rng.normal(0, 1, 60))
+    own = np.cumsum(rng.normal(0, 0.5, (60, 12)), axis=0)
+    data = rng.uniform(80, 120, 12) + market[:, None] * rng.uniform(0.5, 1.5, 12) + own
+    data += rng.normal(0, 2, (60, 12))
+    return Panel(pd.DataFrame(data, columns=[f"p{i:02d}" for i in range(12)]), ("p00",), 45)
+
+
+@pytest.mark.slow
+@pytest.mark.row("M7.7")
+@pytest.mark.parametrize("make", ["places", "wandering"])
+def test_the_structural_range_holds_the_truth(make: str) -> None:
+    draw = {"places": places, "wandering": wandering}[make]
+
+    def run(seed: int) -> tuple[tuple[float, float], tuple[float, float]]:
+        found = estimate_structural(draw(seed), unit="count", as_of=DAY, seed=seed)
+        return tuple((e.lower, e.upper) for e in (found.effect, found.earlier))  # type: ignore
+
+    results = over_seeds(run, 300)
+    assert_coverage([effect for effect, _ in results], 0.0, 0.95)
+    assert_coverage([earlier for _, earlier in results], 0.0, 0.95)
+
+
+@pytest.mark.row("M7.7")
+def test_in_states_without_the_tax_the_range_holds_zero_and_the_models_own_would_not(
+    shared_data: Path,
+) -> None:
+    """Each of 38 other states in turn, its range from the remaining ones."""
+    panel = prop99(shared_data)
+    n = panel.n_before
+    gaps, own_errors = [], []
+    for state in panel.controls:
+        pretended = panel.pretend((state,))
+        target = pretended.series(pretended.treated)
+        gaps.append(float((target - expect_structural(pretended))[n:].mean()))
+        # What the model itself says of its error: noise, level and the walk to come.
+        control = pretended.series(pretended.controls)
+        mixed = expect_synthetic(pretended, is_centred=True)
+        model = fit_local_level(target[:n], np.column_stack([control, mixed])[:n])
+        walk = model.level_variance * (panel.n_after + 1) * (2 * panel.n_after + 1)
+        spread = (walk / 6 + model.noise_variance) / panel.n_after
+        own_errors.append(spread**0.5)
+    quantile = stats.t.ppf(0.975, len(gaps) - 2)
+    rest = [np.delete(gaps, i) for i in range(len(gaps))]
+    from_others = [
+        abs(gap) <= quantile * np.sqrt(np.mean(np.square(others)))
+        for gap, others in zip(gaps, rest, strict=True)
+    ]
+    from_itself = [abs(g) <= 1.96 * e for g, e in zip(gaps, own_errors, strict=True)]
+    assert sum(from_others) >= 34
+    assert sum(from_itself) <= 28
+
+
+@pytest.mark.row("M7.7")
+@pytest.mark.parametrize("level_deviation", [0.0, 0.3, 1.0])
+def test_the_local_level_is_that_of_statsmodels(level_deviation: float) -> None:
+    from statsmodels.tsa.statespace.structural import UnobservedComponents
+
+    rng = np.random.default_rng(5)
+    leads = rng.normal(size=(60, 2)).cumsum(axis=0)
+    walk = np.cumsum(rng.normal(0, level_deviation, 60))
+    target = 50 + leads @ np.array([1.0, 0.5]) + walk + rng.normal(0, 1, 60)
+    ours = fit_local_level(target[:50], leads[:50])
+    model = UnobservedComponents(target[:50], "llevel", exog=leads[:50])
+    theirs = model.fit(disp=False, maxiter=500)
+    assert ours.log_likelihood == pytest.approx(theirs.llf, abs=1e-3)
+    assert ours.noise_variance == pytest.approx(theirs.params[0], rel=1e-2, abs=1e-3)
+    assert ours.level_variance == pytest.approx(theirs.params[1], rel=1e-2, abs=1e-3)
+    assert ours.slopes == pytest.approx(theirs.params[2:], rel=1e-3, abs=1e-3)
+    ahead = theirs.get_forecast(10, exog=leads[50:]).predicted_mean
+    assert run_on(target[:50], leads)[50:] == pytest.approx(ahead, abs=1e-2)
 
 
 @pytest.mark.slow

@@ -16,12 +16,15 @@ from insight_lib.impact.design import (
     check_attrition,
     check_balance,
     check_sample_ratio,
+    plan_next_test,
     plan_test,
+    remaining_deviation,
 )
 from insight_lib.impact.effects import (
     Metric,
     bootstrap_difference,
     estimate_by_group,
+    estimate_capped_effect,
     estimate_effect,
     estimate_effects,
 )
@@ -276,14 +279,86 @@ def test_balance_and_attrition_name_what_is_wrong() -> None:
     assert attrition.shares["mail"] == pytest.approx(0.1, abs=0.03)
 
 
-def test_heavy_tails_lean_the_range_upwards() -> None:
+def pareto_spend(rng: np.random.Generator, n: int, buyers: float) -> np.ndarray:
+    """A few buy, and what they spend has a Pareto tail of 2.2: mean 20 * 2.2 / 1.2 a buyer."""
+    return 20 * (rng.pareto(2.2, n) + 1) * (rng.random(n) < buyers)
+
+
+@pytest.mark.slow
+@pytest.mark.row("C8.1")
+@pytest.mark.parametrize(("n_treated", "n_control"), [(850, 850), (1_600, 400), (400, 1_600)])
+def test_heavy_tails_are_covered_at_least_as_often_as_the_docs_say(
+    n_treated: int, n_control: int
+) -> None:
+    def run(seed: int) -> tuple[tuple[float, float], tuple[float, float]]:
+        rng = np.random.default_rng(seed)
+        treated = pareto_spend(rng, n_treated, 0.225)
+        control = pareto_spend(rng, n_control, 0.15)
+        bounds = bootstrap_difference(treated, control, level=0.95, seed=seed, n_draws=500)
+        error = math.sqrt(treated.var() / n_treated + control.var() / n_control)
+        gap = float(treated.mean() - control.mean())
+        return bounds, (gap - 1.5 * error, gap + 1.5 * error)
+
+    results = over_seeds(run, 300)
+    truth = 0.075 * 20 * 2.2 / 1.2
+    assert_coverage([bounds for bounds, _ in results], truth, 0.94, may_be_wide=True)
+    with pytest.raises(AssertionError):
+        assert_coverage([narrow for _, narrow in results], truth, 0.94, may_be_wide=True)
+
+
+def test_a_range_around_heavy_tails_is_even_and_repeatable() -> None:
     rng = np.random.default_rng(2)
-    treated = np.round(rng.pareto(2.2, 3_000) * 20) * (rng.random(3_000) < 0.05)
-    control = np.zeros(3_000)
+    treated = pareto_spend(rng, 3_000, 0.05)
+    control = pareto_spend(rng, 3_000, 0.05)
     low, high = bootstrap_difference(treated, control, level=0.95, seed=1)
-    middle = treated.mean()
-    assert high - middle > middle - low > 0
+    middle = treated.mean() - control.mean()
+    assert high - middle == pytest.approx(middle - low)
     assert (low, high) == bootstrap_difference(treated, control, level=0.95, seed=1)
+    assert bootstrap_difference(np.ones(40), np.ones(40), level=0.95, seed=1) == (0.0, 0.0)
+
+
+def test_one_customer_who_carries_the_result_is_seen_when_capped() -> None:
+    frame = customers(3, 400).assign(value=lambda f: f["value"].clip(lower=0))
+    heavy = metric("heavy")
+    first = frame.index[frame["is_treated"]][0]
+    frame.loc[first, "value"] = 20_000.0
+    plain = estimate_effect(frame, heavy, arm="mail", as_of=DAY, seed=1)
+    capped = estimate_capped_effect(frame, heavy, arm="mail", as_of=DAY, seed=1)
+    assert plain.change.value > 90
+    assert abs(capped.change.value) < 5
+    assert capped.change.upper - capped.change.lower < 10
+    assert frame["value"].max() == 20_000.0  # the frame itself is left alone
+    whole = customers(3, 400)
+    one = estimate_capped_effect(whole, metric(), arm="mail", as_of=DAY, seed=1, top=0.0)
+    assert one.change == estimate_effect(whole, metric(), arm="mail", as_of=DAY, seed=1).change
+
+
+def test_the_next_test_by_hand() -> None:
+    """3,532 an arm take 7,064 customers: 5,000 there, 2,064 to come at 100 a week, 3 weeks."""
+    common = {
+        "metric_name": "share who ordered",
+        "standard_deviation": 0.3,
+        "smallest_effect_that_matters": 0.02,
+        "unit": "share",
+        "as_of": DAY,
+        "window_days": 21,
+    }
+    plan = plan_next_test(n_available=5_000, customers_per_week=100, longest_weeks=26, **common)
+    assert plan.design.n_needed == 7_064
+    assert plan.weeks == 21 + 3
+    assert plan.n_in_time == 5_000 + 23 * 100
+    there = plan_next_test(n_available=8_000, customers_per_week=0, longest_weeks=26, **common)
+    assert there.weeks == 3
+    late = plan_next_test(n_available=5_000, customers_per_week=100, longest_weeks=20, **common)
+    assert late.weeks is None
+    assert late.design.detectable.value > 0.02
+    never = plan_next_test(n_available=5_000, customers_per_week=0, longest_weeks=20, **common)
+    assert never.weeks is None
+    habit = np.tile([0.0, 1.0, 2.0, 3.0], 100)
+    noise = np.tile([1.0, 1.0, -1.0, -1.0, -1.0, -1.0, 1.0, 1.0], 50)
+    left = remaining_deviation(habit + noise, habit)
+    assert left == pytest.approx(noise.std(ddof=1), rel=1e-6)
+    assert remaining_deviation(habit, np.zeros(400)) == habit.std(ddof=1)
 
 
 # --- looking every day ---

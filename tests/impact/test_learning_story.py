@@ -8,7 +8,7 @@ from datetime import date, timedelta
 import pandas as pd
 import pytest
 
-from insight_lib.findings import Estimate, Measured, Need, Verdict
+from insight_lib.findings import Estimate, Measured, Verdict
 from insight_lib.impact.adoption import Adoption, Resistance, Use
 from insight_lib.impact.agenda import Agenda, Change, Item, Meeting
 from insight_lib.impact.calendar import Update
@@ -28,7 +28,6 @@ from insight_lib.impact.learning_story import (
     describe_updates,
     describe_use,
     forecast_tiles,
-    not_measurable,
 )
 from insight_lib.impact.learning_tables import (
     adoption_table,
@@ -331,12 +330,3 @@ def test_the_gap_that_blocks_most_is_named() -> None:
     assert table.rows[0][:2] == ("campaigns", "missing")
     assert describe_gaps([], present=(), looked_at=9, as_of=DAY).verdict is Verdict.PASS
     assert gaps_table([], present=()) is None
-
-
-def test_what_is_lacking_says_what_it_takes() -> None:
-    make = not_measurable(
-        "updates", "When models are due", rows=("C8.4",), needs=(Need(table="x"),), takes="a run"
-    )
-    found = make("no model is live")
-    assert str(found.statement) == "When models are due cannot be said yet: no model is live."
-    assert found.verdict is Verdict.NOT_MEASURABLE

@@ -14,7 +14,7 @@ from insight_lib.demo.worlds import Programme
 from insight_lib.findings import TooFew, Verdict
 from insight_lib.impact.counterfactual import estimate_customer_change
 from insight_lib.impact.inputs import customer_windows, place_weeks
-from insight_lib.impact.story import describe_programme
+from insight_lib.impact.programme_story import describe_programme
 from tests.truth.helpers import (
     assert_coverage,
     assert_detection_rate,

@@ -10,7 +10,8 @@ import pytest
 from statsmodels.stats.power import NormalIndPower
 
 from insight_lib.findings import TooFew
-from insight_lib.segments.power import minimum_detectable_effect, plan_by_power
+from insight_lib.segments.power import plan_by_power
+from insight_lib.statistics import minimum_detectable_effect
 
 AS_OF = date(2024, 12, 31)
 
