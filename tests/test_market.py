@@ -431,7 +431,7 @@ def with_own_table(folder: ProjectFolder) -> None:
     text = path.read_text()
     known = "publishes: [customer_features]"
     assert known in text
-    new = "publishes: [customer_features, score_log]\n    own_tables: [score_log]"
+    new = "publishes: [customer_features, held_scores]\n    own_tables: [held_scores]"
     declared = "\n    keeps: [models]\n    reads_decisions: [models, reviews]"
     path.write_text(text.replace(known, new + declared, 1))
 
@@ -440,11 +440,11 @@ def test_scores_not_yet_released_are_read_by_their_stage_alone(folder: ProjectFo
     prepare(folder, lines("a", "b"))
     with_own_table(folder)
     frame = pd.DataFrame({"customer_id": ["a"], "score": [0.9]})
-    open_test(folder).publish("score_log", frame)
-    assert open_test(folder).table("score_log").count().execute() == 1
+    open_test(folder).publish("held_scores", frame)
+    assert open_test(folder).table("held_scores").count().execute() == 1
     other = open_market("de-test", stage="value", root=folder.root)
     with pytest.raises(Refused, match="released"):
-        other.table("score_log")
+        other.table("held_scores")
 
 
 def test_a_further_purpose_needs_its_own_consent_and_licence(folder: ProjectFolder) -> None:

@@ -475,7 +475,7 @@ def describe_triggers(
             driven=f" Changed most: {listed(driven)}." if driven else "",
         ),
         due=as_of + timedelta(days=14) if fired and not stands_in_since else None,
-        weight=6,
+        weight=1 if stands_in_since else 6,
     )
 
 
