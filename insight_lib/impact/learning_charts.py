@@ -10,25 +10,31 @@ from insight_lib.charts import Caption, Chart, Mark, plot_bars, plot_dots
 from insight_lib.findings import Measured, Prose
 from insight_lib.impact.adoption import Adoption
 from insight_lib.impact.forecasts import EVERYONE, ForecastRecord
+from insight_lib.impact.learning_story import target_words
 
 
 def chart_forecasts(records: Sequence[ForecastRecord], *, market: str, source: str) -> Chart:
-    """How far forecasts lay off, by target and group."""
+    """How far forecasts lay off, by target, and for the groups where they surely did."""
     biases = [b for r in records for b in (r.total, *r.by_group)]
-    names = [b.target if b.group == EVERYONE else f"{b.target}, {b.group}" for b in biases]
+    shown = [b for b in biases if b.group == EVERYONE or b.stands]
+    names = [
+        target_words(b.target) if b.group == EVERYONE else f"{target_words(b.target)}, {b.group}"
+        for b in shown
+    ]
     frame = pd.DataFrame(
         {
             "name": names,
-            "off": [100 * b.bias.value for b in biases],
-            "lower": [100 * b.bias.lower for b in biases],
-            "upper": [100 * b.bias.upper for b in biases],
-            "customers": [b.bias.n for b in biases],
+            "off": [b.bias.value for b in shown],
+            "lower": [b.bias.lower for b in shown],
+            "upper": [b.bias.upper for b in shown],
+            "customers": [b.bias.n for b in shown],
         }
     )
     first = biases[0].bias
-    leaning = [name for name, b in zip(names, biases, strict=True) if b.stands]
+    leaning = [name for name, b in zip(names, shown, strict=True) if b.stands]
     count, every = (
-        Measured(value=len(x), unit="count", n=first.n, as_of=first.as_of) for x in (leaning, names)
+        Measured(value=len(x), unit="count", n=first.n, as_of=first.as_of)
+        for x in (leaning, biases)
     )
     return plot_dots(
         frame,
@@ -37,7 +43,7 @@ def chart_forecasts(records: Sequence[ForecastRecord], *, market: str, source: s
             title=Prose(
                 "{count} of {every} forecasts lean beyond chance", count=count, every=every
             ),
-            subtitle=f"Forecast over what came, in percent, {market}",
+            subtitle=f"How far the forecast lay off, all customers and groups that lean, {market}",
             source=source,
             reading=Prose(
                 "To the right of the middle the forecast was too high, to the left too low. The "
@@ -48,7 +54,7 @@ def chart_forecasts(records: Sequence[ForecastRecord], *, market: str, source: s
         value="off",
         lower="lower",
         upper="upper",
-        unit="points",
+        unit="share",
         n="customers",
         highlight=leaning,
         reference=Mark(at=0.0, text="as it came"),
