@@ -37,4 +37,4 @@ $(READY): requirements.lock pyproject.toml
 	touch $@
 
 clean: ## everything that was made here
-	rm -rf .venv data reports/.insight reports/index.html reports/*-*
+	rm -rf .venv .insight data reports/.insight reports/index.html reports/*-*

@@ -66,6 +66,7 @@ class Market:
     reads_decisions: tuple[str, ...]
     after: tuple[str, ...]
     own_tables: Mapping[str, str]
+    used_for: Mapping[str, str]
     consent_rules: Mapping[str, str]
     residency: Residency
     _used: dict[str, Any] = field(default_factory=lambda: {"tables": {}, "published": {}})
@@ -210,12 +211,14 @@ class Market:
             "as_of": self.as_of.isoformat(),
             "rows": json.loads(kept.to_json(orient="records", double_precision=12)),
         }
-        folder = self.root.parent.parent / "_aggregates" / name
+        if self.request.has_overrides:
+            return  # a trial of one market is not what others go by
+        folder = self.root.parent.parent / "_aggregates" / name / self.id
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / f"{self.id}.json", json.dumps(content, indent=1))
+        write_atomically(folder / f"{self.as_of.isoformat()}.json", json.dumps(content, indent=1))
 
     def aggregates(self, name: str) -> pd.DataFrame:
-        """What the other markets gave under `name`: market, as_of, and their columns.
+        """What the other markets gave last, up to `as_of`: market, as_of, and their columns.
 
         Raises:
             Refused: The stage does not declare that it reads it.
@@ -228,9 +231,10 @@ class Market:
                 "declare it under `reads_aggregates` in parameters/lifecycle.yaml"
             )
         rows = []
-        for path in sorted((self.root.parent.parent / "_aggregates" / name).glob("*.json")):
-            content = json.loads(path.read_text())
-            if content["market"] != self.id:
+        for folder in sorted((self.root.parent.parent / "_aggregates" / name).glob("*")):
+            days = [p for p in sorted(folder.glob("*.json")) if p.stem <= self.as_of.isoformat()]
+            if folder.name != self.id and days:
+                content = json.loads(days[-1].read_text())
                 head = {"market": content["market"], "as_of": content["as_of"]}
                 rows += [head | row for row in content["rows"]]
         return pd.DataFrame(rows)
@@ -322,7 +326,9 @@ class Market:
         if customer and customer in table.columns:
             if name != "consents":
                 table = self._with_consent(table, customer, self.purpose)
-            if name != "segments":
+                if use := self.used_for.get(name):  # made to be used so, whoever reads it
+                    table = self._with_consent(table, customer, use)
+            if name not in ("segments", "consents"):
                 table = self._in_segment(table, customer)
         hidden = set(self.config.removed_columns.get(name, ()))
         hidden |= set(role.hidden_columns.get(name, ()))
@@ -573,6 +579,9 @@ def open_market(
         after=declared.after,
         own_tables=MappingProxyType(
             {name: other.id for other in project.stages.values() for name in other.own_tables}
+        ),
+        used_for=MappingProxyType(
+            {n: str(use) for o in project.stages.values() for n, use in o.used_for.items()}
         ),
         residency=project.jurisdictions[config.jurisdiction].residency,
         consent_rules=MappingProxyType(

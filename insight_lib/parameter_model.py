@@ -232,6 +232,8 @@ class Stage(Model):
         keeps: Folders in the market's region that outlive its runs, such as `models`.
         reads_decisions: What people decided and it reads, such as `models` or `reviews`.
         own_tables: Of what it publishes, the tables that no other stage may read.
+        used_for: Of what it publishes, the tables made for a purpose of their own; who does not
+            agree to it is not in them for any reader.
     """
 
     id: Id
@@ -251,6 +253,7 @@ class Stage(Model):
     keeps: tuple[Id, ...] = ()
     reads_decisions: tuple[Id, ...] = ()
     own_tables: tuple[Id, ...] = ()
+    used_for: dict[Id, Purpose] = {}
 
 
 class Lifecycle(Model):

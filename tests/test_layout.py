@@ -167,3 +167,11 @@ def test_no_number_is_typed_into_a_template(path: Path) -> None:
     for cell in nbformat.read(path, 4).cells:
         if cell.cell_type == "markdown":
             assert not re.search(r"\d", cell.source), cell.source
+
+
+def test_no_key_and_no_data_are_under_version_control() -> None:
+    listed = subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=ROOT)
+    if listed.returncode:
+        pytest.skip("not a git checkout, so nothing is under version control here")
+    tracked = listed.stdout.splitlines()
+    assert not [f for f in tracked if f.startswith((".insight/", "data/")) or f.endswith(".key")]

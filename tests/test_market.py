@@ -486,3 +486,54 @@ def test_decisions_count_from_their_day(folder: ProjectFolder) -> None:
     assert open_test(folder, as_of="2024-05-31").decisions("models") == rows[:1]
     assert open_test(folder).decisions("models") == rows
     assert open_test(folder).decisions("reviews") == []
+
+
+def test_a_segment_of_a_market_with_consents_opens(folder: ProjectFolder) -> None:
+    import pyarrow as pa
+
+    from insight_lib.lake.store import write_table
+
+    both = "".join(f"{c},analytics,granted,2024-01-01 00:00\n" for c in "ab")
+    prepare(folder, lines("a", "b", "c"), both, "gdpr")
+    table = pa.table({"customer_id": ["a", "c"], "segment": ["s1", "s1"]})
+    write_table(folder.root / "data/eu/de-test/segments", table, {})
+    assert customers(open_test(folder, segment="s1")) == ["a"]
+
+
+def test_a_list_to_contact_loses_whoever_withdraws(folder: ProjectFolder) -> None:
+    """Whoever reads it, and for whatever purpose: the list is made for activation."""
+    said = "".join(
+        f"{c},{purpose},granted,2024-01-01 00:00\n"
+        for c in "ab"
+        for purpose in ("analytics", "modelling", "activation")
+    )
+    prepare(folder, lines("a", "b"), said, "gdpr")
+    market = open_market("de-test", stage="decisions", root=folder.root)
+    market.table("transactions")
+    frame = pd.DataFrame({"customer_id": ["a", "b"], "channel": ["call", "call"]})
+    for name in ("contacts", "scores"):
+        market.publish(name, frame)
+    prepare(folder, lines("a", "b"), said + "b,activation,refused,2024-06-01 00:00\n", "gdpr")
+    for stage in ("impact", "decisions"):
+        reader = open_market("de-test", stage=stage, root=folder.root)
+        assert list(reader.table("contacts").customer_id.to_pandas()) == ["a"]
+        assert sorted(reader.table("scores").customer_id.to_pandas()) == ["a", "b"]
+
+
+def test_others_read_what_was_known_by_their_day_and_no_trial(folder: ProjectFolder) -> None:
+    prepare(folder, lines("a"))
+    reader = open_market("de-test", stage="transfer", root=folder.root)
+    other = folder.root / "data" / "_aggregates" / "repeat_rates" / "aa-other"
+    other.mkdir(parents=True)
+    for day, rate in (("2024-03-01", 0.1), ("2024-06-01", 0.2)):
+        rows = [{"group": "all", "n": 50, "rate": rate}]
+        content = {"market": "aa-other", "as_of": day, "rows": rows}
+        (other / f"{day}.json").write_text(json.dumps(content))
+    assert reader.aggregates("repeat_rates")["rate"].tolist() == [0.2]
+    early = open_market("de-test", stage="transfer", root=folder.root, as_of="2024-04-01")
+    assert early.aggregates("repeat_rates")["rate"].tolist() == [0.1]
+    trial = open_market(
+        "de-test", stage="value", root=folder.root, overrides={"value.holdout_days": 56}
+    )
+    trial.publish_aggregate("repeat_rates", pd.DataFrame({"group": ["all"], "n": [50]}))
+    assert not (other.parent / "de-test").exists()

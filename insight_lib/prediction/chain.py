@@ -101,7 +101,7 @@ def local_rung(
         n = int(live.card.get(field, 0))
         if n < minimum:
             return without(f"{n:,} {what}, and it takes {minimum:,}")
-    if lacking := _lacking(live.document, columns):
+    if lacking := lacking_inputs(live.document, columns):
         return without(f"the local model needs {lacking}, which the market no longer has")
     return Rung(
         name="local",
@@ -120,7 +120,7 @@ def pooled_rung(make: Callable[[], Mapping[str, Any]], *, columns: Sequence[str]
         document = make()
     except TooFew as error:
         return Rung(name="pooled", reason=str(error))
-    if lacking := _lacking(document, columns):
+    if lacking := lacking_inputs(document, columns):
         return Rung(name="pooled", reason=f"the pooled model needs {lacking}")
     n = len(document["trained"].get("markets", ()))
     return Rung(name="pooled", reason=f"pooled model of {n} other markets", document=document)
@@ -330,7 +330,7 @@ def _answer(
     else:
         try:
             document, _ = registry.load(record["version"])
-            if lacking := _lacking(document, list(row.columns)):
+            if lacking := lacking_inputs(document, list(row.columns)):
                 raise ModelRefused(f"the model needs {lacking}, and no such input is logged")
             reproduced = float(score(document, _columns(document, row))[0])
             contributions = tuple(
@@ -362,7 +362,8 @@ def _columns(document: Mapping[str, Any], features: pd.DataFrame) -> dict[str, A
     return {e["name"]: features[e["name"]].to_numpy() for e in document["inputs"]}
 
 
-def _lacking(document: Mapping[str, Any], columns: Sequence[str]) -> str:
+def lacking_inputs(document: Mapping[str, Any], columns: Sequence[str]) -> str:
+    """Inputs of a document that are not among the columns, as they stand in a sentence."""
     known = set(columns)
     return ", ".join(e["name"] for e in document["inputs"] if e["name"] not in known)
 

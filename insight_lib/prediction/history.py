@@ -7,7 +7,7 @@ up, so that the same data give the same numbers whatever the order of the parts.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
@@ -178,24 +178,41 @@ def first_event_day(events: ir.Table) -> date:
     return date.max if pd.isna(first) else pd.Timestamp(first).date()
 
 
-def event_features(events: ir.Table, days: ir.Table, windows: Windows) -> ir.Table:
-    """Touchpoint events that had reached us by the cut, by the day they happened."""
+def arrived_events(events: ir.Table) -> ir.Table:
+    """Events of known customers with their local `day` and the local day they reached us."""
     known = events.filter(events.customer_id.notnull())
-    happened = known.occurred_local.date()
-    arrived = known.received_at.date() if "received_at" in known.columns else happened
-    known = known.mutate(day=happened, arrived_day=arrived.fill_null(happened))
-    at = at_cuts(known, days, history_days=2 * windows.horizon_days)
+    happened = known.occurred_local
+    arrived = happened
+    if "received_at" in known.columns:
+        took = known.received_at.epoch_seconds() - known.occurred_at.epoch_seconds()
+        arrived = happened + took.fill_null(0).as_interval("s")
+    return known.mutate(day=happened.date(), arrived_day=arrived.date())
+
+
+def usual_touchpoints(events: ir.Table, until: date) -> list[str]:
+    """The touchpoints with most events that had reached us by a day, by name.
+
+    Those that came later would tell an early cut what it cannot know.
+    """
+    known = arrived_events(events)
+    known = known.filter(known.arrived_day <= ibis.date(until.isoformat()))
+    counts = known.group_by("touchpoint").agg(n=known.count())
+    chosen = counts.order_by([ibis.desc("n"), "touchpoint"]).limit(_MOST_TOUCHPOINTS)
+    return sorted(chosen.touchpoint.to_pandas())
+
+
+def event_features(
+    events: ir.Table, days: ir.Table, windows: Windows, *, touchpoints: Sequence[str]
+) -> ir.Table:
+    """Touchpoint events that had reached us by the cut, by the day they happened."""
+    at = at_cuts(arrived_events(events), days, history_days=2 * windows.horizon_days)
     at = at.filter(at.arrived_day <= at.cut)
     recent = at.day > at.cut - ibis.interval(days=windows.horizon_days)
-    # Touchpoints that came later would tell an early cut what it cannot know.
-    counts = known.filter(known.arrived_day <= days.cut.max().as_scalar())
-    counts = counts.group_by("touchpoint").agg(n=counts.count())
-    names = counts.order_by([ibis.desc("n"), "touchpoint"]).limit(_MOST_TOUCHPOINTS)
     by_touchpoint = {
         f"n_{re.sub('[^a-z0-9]+', '_', name.lower())}_recent": (
             recent & (at.touchpoint == name)
         ).sum()
-        for name in sorted(names.touchpoint.to_pandas())
+        for name in touchpoints
     }
     return at.group_by(["cut", "customer_id"]).agg(
         n_events_recent=recent.sum(), n_events_before=(~recent).sum(), **by_touchpoint

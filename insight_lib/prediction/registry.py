@@ -109,15 +109,17 @@ class Registry:
             card: What a reader has to know: training days, quality, gates. The first card
                 stays.
 
-        Raises:
-            ModelRefused: A file of that name is there and is not what was registered.
+        A file of that name that does not verify is set aside as `.refused`.
         """
         version = digest(document)[:16]
         path = self._path(version)
         with self._locked():
             if path.exists():
-                self.load(version)
-                return version
+                try:
+                    self.load(version)
+                    return version
+                except ModelRefused:  # kept for whoever looks into it; the name is made good
+                    path.replace(path.with_name(f"{path.name}.refused"))
             content = canonical_bytes({"document": document, "card": card})
             write_whole(path, self._signed(version, content))
         return version
@@ -286,7 +288,12 @@ class Registry:
                 reasons = [*reasons, f"{mine[-1].day} has decided since, and history stands"]
             if not is_known and not reasons:
                 self._write_history([*runs, event])
-                state = _replay(self._merged(event.target, on=event.day))
+                until = self._merged(event.target, on=event.day)
+            if event.action == PROMOTE:
+                # What a later run of the same day took out is not this run's to know.
+                state = _replay([e for e in until if not _is_rollback_of(e, event.day)])
+            else:
+                state = _replay(until)
         return Decided(
             target=event.target,
             version=event.version,
@@ -378,7 +385,8 @@ class Registry:
         if match[1].decode() != key_name(self.key):
             raise ModelRefused(
                 f"{path}: signed with another key ({match[1].decode()}, here "
-                f"{key_name(self.key)}); put the first key back, or train and register again"
+                f"{key_name(self.key)}); put the first key back, or remove {self.folder} and begin "
+                "without the models so far"
             )
         if not is_signed(match[2].decode(), self.key, name.encode(), content):
             raise self._refused(path, "changed after it was registered, or moved from another name")
@@ -496,3 +504,7 @@ def write_whole(path: Path, content: bytes) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _is_rollback_of(event: Event, day: date) -> bool:
+    return event.by == BY_RUN and event.action == ROLL_BACK and event.day == day

@@ -28,6 +28,7 @@ from insight_lib.prediction.history import (
     in_force,
     order_features,
     order_parts,
+    usual_touchpoints,
 )
 
 if TYPE_CHECKING:
@@ -291,13 +292,18 @@ def take_snapshots(
     known = _sample(tables, most_customers) if most_customers else tables
     # Events that begin later than the first cut looks back would read as silence before.
     reach = cuts[0] - timedelta(days=2 * windows.horizon_days)
-    with_events = "interactions" in tables and first_event_day(tables["interactions"]) <= reach
+    events = tables.get("interactions")
+    touchpoints = (
+        usual_touchpoints(events, cuts[0])
+        if events is not None and first_event_day(events) <= reach
+        else None
+    )
     parts, apply_parts, label_parts = [], [], []
     for own, chosen in ((known, labelled), (tables, [c for c in cuts if c not in labelled])):
         if chosen:
             days = ibis.memtable(pd.DataFrame({"cut": pd.to_datetime(chosen)}))
             days = days.mutate(cut=days.cut.cast("date"))
-            base = _features(own, days, windows, with_events=with_events)
+            base = _features(own, days, windows, touchpoints=touchpoints)
             parts.append(base)
             applies = _applies(own, base, days, windows, targets)
             apply_parts.append(applies)
@@ -328,7 +334,11 @@ def take_snapshots(
 
 
 def _features(
-    tables: Mapping[str, ir.Table], days: ir.Table, windows: Windows, *, with_events: bool
+    tables: Mapping[str, ir.Table],
+    days: ir.Table,
+    windows: Windows,
+    *,
+    touchpoints: Sequence[str] | None,
 ) -> pd.DataFrame:
     """Customers of each cut with all that is known of them, by cut and customer."""
     parts = (
@@ -336,8 +346,9 @@ def _features(
         if "contracts" in tables
         else order_features(tables, days, windows)
     )
-    if with_events:
-        parts.append(event_features(tables["interactions"], days, windows))
+    if touchpoints is not None:
+        events = tables["interactions"]
+        parts.append(event_features(events, days, windows, touchpoints=touchpoints))
     base = _pulled(parts[0])
     for part in parts[1:]:
         base = base.merge(_pulled(part), on=["cut", "customer_id"], how="left")

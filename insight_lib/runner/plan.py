@@ -185,12 +185,26 @@ def _beside(
             else str((read_record(output_folder(project, cell)) or {}).get("fingerprint"))
             for cell in own
         ]
+        if own:
+            upstream.append(_earlier_findings(project, node))
         if upstream:
             after = [cell for cell in (*own, *(g.cell for g in sources)) if cell in planned]
             digest = hashlib.sha256("\n".join([node.fingerprint, *upstream]).encode())
             node = replace(node, after=tuple(after), fingerprint=digest.hexdigest())
         result[node.cell] = node
     return tuple(result.values())
+
+
+def _earlier_findings(project: Project, node: Node) -> str:
+    """Hash of what the stages that it comes after found on the latest earlier day, if any."""
+    folder = project.reports_dir / node.cell.market
+    days = sorted(p for p in folder.glob("????-??-??") if p.name < node.cell.as_of)
+    for day in reversed(days):
+        paths = [day / stage / "findings.json" for stage in node.stage.after]
+        if found := [path for path in paths if path.is_file()]:
+            parts = [f"{path.parent.name} ".encode() + path.read_bytes() for path in found]
+            return hashlib.sha256(b"\n".join([day.name.encode(), *parts])).hexdigest()
+    return ""
 
 
 def _givers(

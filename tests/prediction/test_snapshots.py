@@ -246,3 +246,26 @@ def test_models_learn_from_a_sample_and_everyone_is_scored() -> None:
         pd.testing.assert_frame_equal(few.labels, all_.labels.loc[few.labels.index])
     pd.testing.assert_frame_equal(some[2].features, full[2].features)
     assert not some[2].has_labels
+
+
+def test_an_event_counts_once_it_has_reached_us_on_the_markets_clock() -> None:
+    """Tokyo: what came in at eight in the morning local is still the day before in London."""
+    cut = pd.Timestamp(CUT)
+    happened = [cut - pd.Timedelta(days=3)] * 3 + [cut - pd.Timedelta(days=60)]
+    late = [pd.Timedelta(0), pd.Timedelta(days=3, hours=12), pd.Timedelta(days=4, hours=8)]
+    events = pd.DataFrame(
+        {
+            "customer_id": ["a"] * 4,
+            "occurred_local": happened,
+            "occurred_at": [d - pd.Timedelta(hours=9) for d in happened],
+            "touchpoint": ["app", "web", "store", "app"],
+        }
+    )
+    lateness = [*late, pd.Timedelta(0)]
+    events["received_at"] = [o + x for o, x in zip(events["occurred_at"], lateness, strict=True)]
+    given = {**tables(), "interactions": ibis.memtable(events)}
+    features = take_snapshots(given, [CUT], as_of=CUT, windows=WINDOWS, targets=[])[0].features
+    assert features.loc["a", "n_events_recent"] == 2
+    assert features.loc["a", "n_web_recent"] == 1
+    assert "n_store_recent" not in features  # nobody had heard of it by the cut
+    assert features.loc["b", "n_events_recent"] == 0

@@ -238,3 +238,13 @@ def test_the_whole_market_is_planned_where_something_rests_on_it_through_others(
     assert "aa-one value" in cells(plan)
     assert "aa-one value@gold" in cells(plan)
     assert cells(plan).count("aa-one watch") == 1
+
+
+def test_what_was_found_on_an_earlier_day_is_an_input_too(tmp_path: Path) -> None:
+    project = make_project(tmp_path, stages=BESIDE, markets=["aa"])
+    before = make_plan(project, Selection()).by_cell[cell("review", "aa")]
+    folder = before.folder.parent.parent / "2000-01-01" / "first"
+    folder.mkdir(parents=True)
+    (folder / "findings.json").write_text("{}")
+    after = make_plan(project, Selection()).by_cell[before.cell]
+    assert after.fingerprint != before.fingerprint
