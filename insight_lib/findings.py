@@ -33,6 +33,9 @@ from insight_lib.prose import (
     Value as Value,
 )
 from insight_lib.prose import (
+    counted as counted,
+)
+from insight_lib.prose import (
     format_number as format_number,
 )
 from insight_lib.prose import (

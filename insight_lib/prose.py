@@ -51,6 +51,11 @@ class Measured:
         }
 
 
+def counted(value: float, n: int, as_of: date) -> Measured:
+    """A count, as it stands in a sentence."""
+    return Measured(value=float(value), unit="count", n=n, as_of=as_of)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Estimate(Measured):
     """A number inferred from data, with its interval at `level` and the method's source."""

@@ -17,6 +17,7 @@ from insight_lib.findings import (
     Tiles,
     Value,
     Verdict,
+    counted,
     judge,
 )
 from insight_lib.impact.adoption import Adoption, Resistance, Use
@@ -47,10 +48,6 @@ def target_words(target: str) -> str:
 
 def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") or "unnamed"
-
-
-def _counted(value: float, n: int, as_of: date) -> Measured:
-    return Measured(value=value, unit="count", n=n, as_of=as_of)
 
 
 def _lean(bias: Estimate) -> tuple[Estimate, str]:
@@ -271,14 +268,14 @@ def describe_post_mortem(result: PostMortem) -> Finding:
 
 def describe_plans_met(names: Sequence[str], *, judged: int, n: int, as_of: date) -> Finding:
     """How many of the campaigns with a plan met it."""
-    met = _counted(len(names), n, as_of)
+    met = counted(len(names), n, as_of)
     return Finding(
         id="learning.plans",
         rows=("C8.3",),
         statement=Prose(
             "{met} of {judged} campaigns with a plan reached it.",
             met=met,
-            judged=_counted(judged, n, as_of),
+            judged=counted(judged, n, as_of),
         ),
         verdict=Verdict.PASS if len(names) == judged else Verdict.REVIEW,
         owner="crm-lead",
@@ -298,8 +295,8 @@ def describe_updates(updates: Sequence[Update], *, as_of: date) -> Finding:
     if late:
         statement = Prose(
             "{late} of {every} models are late for their update, {target} since {day}.",
-            late=_counted(len(late), len(updates), as_of),
-            every=_counted(len(updates), len(updates), as_of),
+            late=counted(len(late), len(updates), as_of),
+            every=counted(len(updates), len(updates), as_of),
             target=target_words(first.target),
             day=first.due,
         )
@@ -330,7 +327,7 @@ def describe_updates(updates: Sequence[Update], *, as_of: date) -> Finding:
 def describe_review(meeting: Meeting, agenda: Agenda) -> Finding:
     """When a strategy review is due, and how much there is to talk about."""
     as_of = agenda.as_of
-    items = _counted(len(meeting.items), len(meeting.items), as_of)
+    items = counted(len(meeting.items), len(meeting.items), as_of)
     if not meeting.was_held:
         statement = Prose("Review “{topic}” has never been held.", topic=meeting.topic)
     elif meeting.is_overdue:
@@ -373,7 +370,7 @@ def describe_review(meeting: Meeting, agenda: Agenda) -> Finding:
 def describe_use(use: Use, adoption: Adoption) -> Finding:
     """One business unit's use; the one that opens and never acts is named."""
     who = use.unit
-    opened = _counted(use.opened, use.acted_share.n, adoption.as_of)
+    opened = counted(use.opened, use.acted_share.n, adoption.as_of)
     if use.never_acts:
         chance = use.chance_of_silence
         is_sure = chance is not None and chance < 1 - use.acted_share.level
@@ -481,17 +478,17 @@ def describe_gaps(
         rows=("M7.4",),
         statement=Prose(
             "{blocked} {questions} for data; {table} would help with {most}.",
-            blocked=_counted(len(blocked), looked_at, as_of),
+            blocked=counted(len(blocked), looked_at, as_of),
             questions="question waits" if len(blocked) == 1 else "questions wait",
             table=f"more of {first.table}" if first.table in present else first.table,
-            most=_counted(len(first.blocks), looked_at, as_of),
+            most=counted(len(first.blocks), looked_at, as_of),
         ),
         verdict=Verdict.MATTERS,
         owner="data-engineer",
         evidence=(),
         so_what=Prose(
             "Start there: {alone} of them wait for nothing else.",
-            alone=_counted(first.alone, looked_at, as_of),
+            alone=counted(first.alone, looked_at, as_of),
         ),
         weight=3.0,
     )

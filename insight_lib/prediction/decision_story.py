@@ -16,6 +16,7 @@ from insight_lib.findings import (
     Tile,
     Tiles,
     Verdict,
+    counted,
     format_number,
 )
 from insight_lib.prediction.chain import Rung, Scored, WhyAnswer
@@ -30,10 +31,6 @@ _RUNG_WORDS = {
     "rule": "a rule of thumb",
 }
 _KINDS = {"on_premise": "on our own machines", "hybrid": "in part with us", "cloud": "cloud"}
-
-
-def _count(value: float, n: int, as_of: date) -> Measured:
-    return Measured(value=float(value), unit="count", n=n, as_of=as_of)
 
 
 def describe_rungs(scored: Sequence[Scored], titles: Mapping[str, str], *, as_of: date) -> Check:
@@ -98,18 +95,18 @@ def describe_log(log: pd.DataFrame, answers: Sequence[WhyAnswer], *, as_of: date
     n = len(log)
     silent = int((log["reason"].str.strip() == "").sum())
     wrong = [answer for answer in answers if answer.faults]
-    tried = _count(len(answers), n, as_of)
+    tried = counted(len(answers), n, as_of)
     if wrong:
         statement = Prose(
             "{wrong} of {tried} logged scores cannot be made again.",
-            wrong=_count(len(wrong), n, as_of),
+            wrong=counted(len(wrong), n, as_of),
             tried=tried,
         )
         advice = Prose("Do not use this page's scores: {fault}.", fault=wrong[0].faults[0])
     else:
         statement = Prose(
             "All {n} scores are logged with their reason; {tried} tried again came out the same.",
-            n=_count(n, n, as_of),
+            n=counted(n, n, as_of),
             tried=tried,
         )
         advice = Prose("Ask why a customer was scored so on a day, and the log answers.")
@@ -137,16 +134,16 @@ def describe_review(split: Split, *, stakes: Stakes, currency: str, as_of: date)
             rows=("M5.6",),
             statement=Prose(
                 "No score waits for a person; {n} may leave.",
-                n=_count(len(split.released), n, as_of),
+                n=counted(len(split.released), n, as_of),
             ),
             verdict=Verdict.DOES_NOT_MATTER,
             owner="crm-lead",
             evidence=_FEATURES,
-            value=_count(0, n, as_of),
+            value=counted(0, n, as_of),
             so_what=Prose(
                 "{reviewed} of them were released by a person, {rejected} were rejected and stay.",
-                reviewed=_count(split.n_reviewed, n, as_of),
-                rejected=_count(len(split.rejected), n, as_of),
+                reviewed=counted(split.n_reviewed, n, as_of),
+                rejected=counted(len(split.rejected), n, as_of),
             ),
             weight=2,
         )
@@ -155,13 +152,13 @@ def describe_review(split: Split, *, stakes: Stakes, currency: str, as_of: date)
         rows=("M5.6",),
         statement=Prose(
             "{waiting} scores wait for a person; {amount} is at stake in them.",
-            waiting=_count(waiting, n, as_of),
+            waiting=counted(waiting, n, as_of),
             amount=amount,
         ),
         verdict=Verdict.MATTERS,
         owner="crm-lead",
         evidence=_FEATURES,
-        value=_count(waiting, n, as_of),
+        value=counted(waiting, n, as_of),
         good="down",
         so_what=Prose(
             "Decide on them, the largest first: from {limit} at stake a score does not leave "
@@ -262,7 +259,7 @@ def describe_promotion(
         verdict=Verdict.PASS if decided.is_done else Verdict.REVIEW,
         owner="analyst",
         evidence=_FEATURES,
-        value=_count(n, n, as_of),
+        value=counted(n, n, as_of),
         so_what=advice,
     )
 
@@ -295,8 +292,8 @@ def describe_deployment(result: Deployment, *, currency: str, n: int, as_of: dat
         so_what=Prose(
             "{forbidden} of {all} sites are out, because personal data may not go there; of the "
             "others this is the cheapest that is large enough.",
-            forbidden=_count(len(forbidden), n, as_of),
-            all=_count(len(result.refused) + len(result.allowed), n, as_of),
+            forbidden=counted(len(forbidden), n, as_of),
+            all=counted(len(result.refused) + len(result.allowed), n, as_of),
         ),
         weight=1,
     )

@@ -15,6 +15,7 @@ from insight_lib.findings import (
     Table,
     Tile,
     Verdict,
+    counted,
     format_number,
     format_range,
 )
@@ -234,13 +235,13 @@ def describe_leakage(
     others = [
         (where, leak) for where, found in leaks.items() for leak in found if not leak.is_proof
     ]
-    models = _count(n_models, n_models, as_of)
+    models = counted(n_models, n_models, as_of)
     gate = Gate(
         id="prediction.leakage",
         rows=("C4.3",),
         statement=Prose(
             "{n} {word} the future in; no score may leave.",
-            n=_count(len({leak.where for _, leak in proofs}), n_models, as_of),
+            n=counted(len({leak.where for _, leak in proofs}), n_models, as_of),
             word="feature or model lets" if len(proofs) == 1 else "features or models let",
         )
         if proofs
@@ -248,14 +249,14 @@ def describe_leakage(
         verdict=Verdict.FAIL if proofs else Verdict.PASS,
         owner="analyst",
         evidence=_EVIDENCE,
-        value=_count(len(proofs), n_models, as_of),
+        value=counted(len(proofs), n_models, as_of),
         good="down",
         so_what=Prose("Take out or date: {listed}.", listed=_listed(proofs))
         if proofs
         else Prose(
             "All {n} features are the same when the days after the cut are taken away, and none "
             "tells more than it can know.",
-            n=_count(n_features, n_models, as_of),
+            n=counted(n_features, n_models, as_of),
         ),
         blocks=("monitoring", "decisions"),
         weight=8 if proofs else 1,
@@ -269,7 +270,7 @@ def describe_leakage(
             rows=("C4.3",),
             statement=Prose(
                 "{n} features tell more than all others together.",
-                n=_count(len(others), n_models, as_of),
+                n=counted(len(others), n_models, as_of),
             ),
             verdict=Verdict.REVIEW,
             owner="analyst",
@@ -355,13 +356,13 @@ def describe_gaps(
 
 def describe_identifiers(refused: Sequence[Refused], *, n_features: int, as_of: date) -> Check:
     """Which columns were kept from the models because they name somebody."""
-    n = _count(n_features, n_features, as_of)
+    n = counted(n_features, n_features, as_of)
     return Check(
         id="prediction.identifiers",
         rows=("C4.6",),
         statement=Prose(
             "{n} columns name somebody and were left out.",
-            n=_count(len(refused), n_features, as_of),
+            n=counted(len(refused), n_features, as_of),
         )
         if refused
         else Prose("None of {n} features names a person.", n=n),
@@ -472,7 +473,3 @@ def _ranking_words(target: Target) -> str:
 
 def _share(value: float, n: int, as_of: date) -> Measured:
     return Measured(value=value, unit="share", n=n, as_of=as_of)
-
-
-def _count(value: float, n: int, as_of: date) -> Measured:
-    return Measured(value=float(value), unit="count", n=n, as_of=as_of)

@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, timedelta
 
-from insight_lib.findings import (
-    Check,
-    Estimate,
-    Finding,
-    Measured,
-    Prose,
-    Verdict,
-)
+from insight_lib.findings import Check, Estimate, Finding, Measured, Prose, Verdict, counted
 from insight_lib.prediction.drift import Drift, Shift
 from insight_lib.prediction.explain import in_words
 from insight_lib.prediction.performance import (
@@ -61,10 +54,6 @@ def listed(names: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def _count(value: float, n: int, as_of: date) -> Measured:
-    return Measured(value=float(value), unit="count", n=n, as_of=as_of)
-
-
 def describe_model(*, source: str, trained_until: date, n_trained: int, as_of: date) -> Check:
     """Which model is watched, and what it learned from."""
     is_live = source == "live"
@@ -82,7 +71,7 @@ def describe_model(*, source: str, trained_until: date, n_trained: int, as_of: d
         evidence=("transactions",),
         so_what=Prose(
             "It learned from {n} customer records up to {day}. {advice}",
-            n=_count(n_trained, n_trained, as_of),
+            n=counted(n_trained, n_trained, as_of),
             day=trained_until,
             advice="A promotion changes the model watched from the next run on."
             if is_live
@@ -107,7 +96,7 @@ def describe_rollback(decided: Decided, *, target: Target, n: int, as_of: date) 
         verdict=Verdict.FAIL if decided.is_done else Verdict.PASS,
         owner="insight-lead",
         evidence=("past_scores",),
-        value=_count(n, n, as_of),
+        value=counted(n, n, as_of),
         so_what=Prose(
             "{advice}",
             advice=(
@@ -150,7 +139,7 @@ def describe_drift(drift: Drift) -> Finding:
         so_what = Prose(
             "No action. All {count} inputs were looked at together; without any change, "
             "{share} of runs would raise an alarm.",
-            count=_count(len(inputs), n, drift.as_of),
+            count=counted(len(inputs), n, drift.as_of),
             share=share,
         )
         verdict = Verdict.DOES_NOT_MATTER if seen else Verdict.CANNOT_TELL
@@ -161,7 +150,7 @@ def describe_drift(drift: Drift) -> Finding:
         verdict=verdict,
         owner="analyst",
         evidence=_EVIDENCE,
-        value=_count(len(moved), n, drift.as_of),
+        value=counted(len(moved), n, drift.as_of),
         so_what=so_what,
         good="down",
         weight=4,
@@ -230,7 +219,7 @@ def describe_scores(drift: Drift) -> Finding:
         verdict=Verdict.MATTERS if moved else Verdict.DOES_NOT_MATTER,
         owner="crm-lead",
         evidence=_EVIDENCE,
-        value=_count(len(moved), n, drift.as_of),
+        value=counted(len(moved), n, drift.as_of),
         good="down",
         so_what=Prose(
             "{advice}",
@@ -463,7 +452,7 @@ def describe_triggers(
         verdict=verdict,
         owner="insight-lead",
         evidence=_EVIDENCE,
-        value=_count(len(fired), len(triggers), as_of),
+        value=counted(len(fired), len(triggers), as_of),
         good="down",
         so_what=Prose(
             "{advice}{driven}",
@@ -556,8 +545,8 @@ def describe_slices(slices: Sequence[SliceRise], *, target: Target, as_of: date)
         good="down",
         so_what=Prose(
             "Look there first: {n} customers. {all} groups were compared together.",
-            n=_count(top.rise.n, top.rise.n, as_of),
-            all=_count(len(slices), top.rise.n, as_of),
+            n=counted(top.rise.n, top.rise.n, as_of),
+            all=counted(len(slices), top.rise.n, as_of),
         ),
         weight=2.5,
     )

@@ -5,13 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
-from insight_lib.findings import (
-    Check,
-    Finding,
-    Measured,
-    Prose,
-    Verdict,
-)
+from insight_lib.findings import Check, Finding, Measured, Prose, Verdict, counted
 from insight_lib.segments.attitudes import SideBySide
 from insight_lib.segments.audit import Audit
 from insight_lib.segments.crosswalk import Crosswalk
@@ -25,10 +19,6 @@ from insight_lib.segments.solution import Solution
 from insight_lib.statistics import in_points
 
 _LINES = ("transactions", "customer_features")
-
-
-def _count(value: float, n: int, as_of: date) -> Measured:
-    return Measured(value=float(value), unit="count", n=n, as_of=as_of)
 
 
 def listed(names: Sequence[str]) -> str:
@@ -54,10 +44,10 @@ def describe_solution(result: Solution, *, as_of: date) -> Finding:
             verdict=Verdict.CANNOT_TELL if near else Verdict.DOES_NOT_MATTER,
             owner="crm-lead",
             evidence=_LINES,
-            value=_count(0, n, as_of),
+            value=counted(0, n, as_of),
             so_what=Prose(
                 "Act on value and lateness per customer. Among {n} customers looked at, {reason}.",
-                n=_count(n, n, as_of),
+                n=counted(n, n, as_of),
                 reason=near[0] if near else "chance makes groups that are as distinct",
             ),
             weight=6,
@@ -67,12 +57,12 @@ def describe_solution(result: Solution, *, as_of: date) -> Finding:
         rows=("C3.2",),
         statement=Prose(
             "Customers fall into {k} real groups by what they buy and where.",
-            k=_count(result.k, n, as_of),
+            k=counted(result.k, n, as_of),
         ),
         verdict=Verdict.MATTERS,
         owner="crm-lead",
         evidence=_LINES,
-        value=_count(result.k, n, as_of),
+        value=counted(result.k, n, as_of),
         so_what=Prose(
             "Plan range and messages by group. Every group came back when customers were drawn "
             "again, and {share} of chance data sets look as distinct.",
@@ -135,10 +125,10 @@ def describe_inputs(inputs: Inputs, *, n_customers: int, as_of: date) -> Check:
         statement=Prose(
             "{placed} of {all} customers ordered on enough days to be grouped; {outliers} "
             "outliers were pulled in, {missing} missing values set to the middle.",
-            placed=_count(n, n_customers, as_of),
-            all=_count(n_customers, n_customers, as_of),
-            outliers=_count(inputs.n_outliers, n, as_of),
-            missing=_count(inputs.n_missing, n, as_of),
+            placed=counted(n, n_customers, as_of),
+            all=counted(n_customers, n_customers, as_of),
+            outliers=counted(inputs.n_outliers, n, as_of),
+            missing=counted(inputs.n_missing, n, as_of),
         ),
         verdict=Verdict.PASS if n >= n_customers / 2 else Verdict.REVIEW,
         owner="analyst",
@@ -194,8 +184,8 @@ def describe_names(
         rows=("C3.4",),
         statement=Prose(
             "{n} of {all} names are unconfirmed.",
-            n=_count(len(missing), n, as_of),
-            all=_count(n, n, as_of),
+            n=counted(len(missing), n, as_of),
+            all=counted(n, n, as_of),
         ),
         verdict=Verdict.REVIEW if missing else Verdict.PASS,
         owner="crm-lead",
@@ -258,7 +248,7 @@ def describe_granularity(
 ) -> Finding:
     """How many segments are worth running, against how many were found."""
     n = result.lost.n
-    chosen = _count(result.chosen.k, n, as_of)
+    chosen = counted(result.chosen.k, n, as_of)
     gain = Measured(value=result.chosen.net_amount, unit=result.lost.unit, n=n, as_of=as_of)
     if result.chosen.k == 1:
         statement = Prose("No split pays for itself in what customers will spend.")
@@ -272,7 +262,7 @@ def describe_granularity(
     if result.is_limited:
         so_what = Prose(
             "Only {capacity} can be served at once, which costs {lost} against the best number.",
-            capacity=_count(result.channel_capacity, n, as_of),
+            capacity=counted(result.channel_capacity, n, as_of),
             lost=result.lost,
         )
     elif result.chosen.k == 1:
@@ -281,7 +271,7 @@ def describe_granularity(
         so_what = Prose(
             "Use all {found} for range and tone, but split budgets no further: the rest differs "
             "less in value than it costs to run.",
-            found=_count(n_found, n, as_of),
+            found=counted(n_found, n, as_of),
         )
     else:
         so_what = Prose("More groups would differ less in value than they cost to run.")
@@ -385,7 +375,7 @@ def describe_uses(result: SideBySide, *, as_of: date) -> Finding:
     else:
         statement = Prose(
             "No kind of group is proven to serve acquisition or retention on {n} customers.",
-            n=_count(result.n_respondents, result.n_respondents, as_of),
+            n=counted(result.n_respondents, result.n_respondents, as_of),
         )
     unserved = listed(list(result.unserved)) if result.unserved else ""
     unsure = [u for u, clear in result.is_clear.items() if u in result.winner and not clear]
@@ -407,7 +397,7 @@ def describe_uses(result: SideBySide, *, as_of: date) -> Finding:
                 else "Plan both by value until other traits or answers are at hand."
             ),
         ),
-        value=_count(result.n_respondents, result.n_respondents, as_of),
+        value=counted(result.n_respondents, result.n_respondents, as_of),
         weight=1.8,
     )
 
@@ -453,7 +443,7 @@ def describe_totals(result: Crosswalk, *, as_of: date) -> Check:
         verdict=Verdict.PASS if result.adds_up else Verdict.FAIL,
         owner="data-engineer",
         evidence=_LINES,
-        value=_count(n, n, as_of),
+        value=counted(n, n, as_of),
         so_what=Prose(
             "{advice}",
             advice="No action." if result.adds_up else "Find the customers counted twice.",
