@@ -1,4 +1,4 @@
-"""Write `docs/rows.md` and `docs/cases.md`: which test proves which row, and which guards which fault.
+"""Write `docs/rows.md` and `docs/cases.md`: which test proves which row and guards which fault.
 
 `python -m docs.rows` writes them, `python -m docs.rows --check` fails if one is out of date.
 """
@@ -75,8 +75,8 @@ def render_cases() -> str:
         [
             "# Which tests guard against which known fault",
             "",
-            "Made from the `case` marks of the tests by `python -m docs.rows`. A case is an input that",
-            "once brought out a wrong number, a false claim, a crash or a silent loss.",
+            "Made from the `case` marks of the tests by `python -m docs.rows`. A case is an input",
+            "that once brought out a wrong number, a false claim, a crash or a silent loss.",
             "",
             f"{len(tests)} cases have a test.",
             "",

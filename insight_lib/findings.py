@@ -47,6 +47,9 @@ from insight_lib.prose import (
 from insight_lib.prose import (
     rounded,
 )
+from insight_lib.prose import (
+    unit_of_difference as unit_of_difference,
+)
 
 R = TypeVar("R")
 

@@ -29,18 +29,48 @@ def rounded(value: float) -> float | None:
     return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
 
 
+# What a number of a unit can be; a unit that is not named here has no bounds.
+UNIT_BOUNDS = {
+    "share": (0.0, 1.0),
+    "difference": (-1.0, 1.0),
+    "points": (-100.0, 100.0),
+    "change": (-1.0, math.inf),
+}
+# Sums of floats end a few bits beside the bound that they mean.
+_ROUNDING = 1e-9
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """A number counted in the data: exact for these rows, so without an interval.
 
-    `unit` is one of `share` (0-1), `points` (percentage points, 0-100), `count`, `days`,
-    `weeks`, `months`, `ratio`, `index`, `score`, or an ISO 4217 code for money.
+    `unit` is one of `share` (0-1), `difference` (of two shares, -1 to 1, written in points),
+    `points` (percentage points), `change` (relative to what was before, at least -1), `return`
+    (profit per unit spent, written in percent), `count`, `days`, `weeks`, `months`, `ratio`,
+    `index`, `score`, or an ISO 4217 code for money.
+
+    Raises:
+        ValueError: Not finite, outside what the unit can be, or about fewer than zero.
     """
 
     value: float
     unit: str
     n: int
     as_of: date
+
+    def __post_init__(self) -> None:
+        self._refuse_outside("value")
+        if self.n < 0:
+            raise ValueError(f"n is {self.n}; a number rests on zero or more")
+
+    def _refuse_outside(self, name: str) -> None:
+        """A number that is not one, or that its unit cannot have, is the caller's own branch."""
+        number = getattr(self, name)
+        if not math.isfinite(number):
+            raise ValueError(f"{name} is {number}; an undefined result has no estimate: say why")
+        low, high = UNIT_BOUNDS.get(self.unit, (-math.inf, math.inf))
+        if not low - _ROUNDING <= number <= high + _ROUNDING:
+            raise ValueError(f"{name} {number:g} is not between {low:g} and {high:g} ({self.unit})")
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -49,6 +79,11 @@ class Measured:
             "n": self.n,
             "as_of": f"{self.as_of:%Y-%m-%d}",
         }
+
+
+def unit_of_difference(unit: str) -> str:
+    """Unit of the difference of two numbers of a unit."""
+    return "difference" if unit == "share" else unit
 
 
 def counted(value: float, n: int, as_of: date) -> Measured:
@@ -66,8 +101,14 @@ class Estimate(Measured):
     level: float = 0.95
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        self._refuse_outside("lower")
+        self._refuse_outside("upper")
         if not self.lower <= self.upper:
             raise ValueError(f"interval {self.lower} to {self.upper} is not ordered")
+        slack = _ROUNDING * max(abs(self.lower), abs(self.upper), 1.0)
+        if not self.lower - slack <= self.value <= self.upper + slack:
+            raise ValueError(f"{self.value} lies outside {self.lower} to {self.upper}")
         if not 0 < self.level < 1:
             raise ValueError(f"level {self.level} is not between 0 and 1")
 
@@ -106,7 +147,9 @@ def format_number(value: float, unit: str, decimals: int | None = None) -> str:
 
 
 def _written(value: float, unit: str, decimals: int | None) -> str:
-    if unit == "share":
+    if unit == "difference":
+        return _written(value * 100, "points", decimals)
+    if unit in ("share", "change", "return"):
         percent = value * 100
         is_whole = math.isclose(percent, round(percent), abs_tol=1e-9)
         places = decimals if decimals is not None else (0 if is_whole else 1)
@@ -148,10 +191,10 @@ def _money(value: float, currency: str, decimals: int | None) -> str:
 def format_range(estimate: Estimate) -> str:
     """The interval as words: `29.4% to 33.0%`."""
     unit = estimate.unit
-    if unit == "points":
+    if unit in ("points", "difference"):
         low = format_number(estimate.lower, unit).removesuffix(" points")
         return f"{low} to {format_number(estimate.upper, unit)}"
-    if unit == "share":
+    if unit in ("share", "change", "return"):
         bounds = (estimate.lower * 100, estimate.upper * 100)
         places = 0 if _decimals(*bounds) == 0 and max(map(abs, bounds)) < 100 else 1
         low = format_number(estimate.lower, unit, places)

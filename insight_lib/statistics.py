@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from insight_lib.findings import Estimate, Measured, TooFew
+from insight_lib.prose import UNIT_BOUNDS
 
 Floats = NDArray[np.float64]
 M = TypeVar("M", bound=Measured)
@@ -94,10 +95,11 @@ def estimate_ratio(
     """
     ratio, residual, freedom = _ratio_parts(numerator, denominator)
     half = _half_width(residual, freedom, level)
+    lowest, highest = UNIT_BOUNDS.get(unit, (-math.inf, math.inf))
     return Estimate(
         value=ratio,
-        lower=ratio - half,
-        upper=ratio + half,
+        lower=max(ratio - half, lowest),
+        upper=min(ratio + half, highest),
         unit=unit,
         n=int(np.count_nonzero(np.asarray(denominator, dtype=float))),
         as_of=as_of,
@@ -112,7 +114,6 @@ def estimate_ratio_change(
     *,
     as_of: date,
     relative: bool,
-    unit: str = "share",
     level: float = 0.95,
 ) -> Estimate:
     """The change of a ratio between two periods seen on the same customers.
@@ -122,19 +123,21 @@ def estimate_ratio_change(
 
     Args:
         before: Numerator and denominator per customer, same order as in `after`.
-        relative: Change as a share of the ratio before, else in its own unit.
+        relative: Change as a share of the ratio before (unit `change`), else the difference of
+            two shares (unit `difference`).
 
     Returns:
         The change; its `n` counts customers with a denominator in either period.
 
     Raises:
-        TooFew: Fewer than two customers, or nothing before to compare with.
+        TooFew: Fewer than two customers, nothing before to compare with, or less than nothing
+            after (returns above sales), of which no relative change can be taken.
     """
     ratio_before, residual_before, freedom_before = _ratio_parts(*before)
     ratio_after, residual_after, freedom_after = _ratio_parts(*after)
     present = [np.asarray(pair[1], dtype=float) != 0 for pair in (before, after)]
     if relative:
-        if ratio_before == 0:
+        if ratio_before <= 0:
             raise TooFew("nothing before to compare with")
         change = ratio_after / ratio_before - 1
         residual = residual_after / ratio_before - residual_before * (ratio_after / ratio_before**2)
@@ -142,10 +145,13 @@ def estimate_ratio_change(
         change = ratio_after - ratio_before
         residual = residual_after - residual_before
     half = _half_width(residual, min(freedom_before, freedom_after), level)
+    lowest, highest = UNIT_BOUNDS[unit := "change" if relative else "difference"]
+    if not lowest <= change <= highest:
+        raise TooFew(f"a {unit} of {change:+.0%} has no meaning: less than nothing is left")
     return Estimate(
         value=change,
-        lower=change - half,
-        upper=change + half,
+        lower=max(change - half, lowest),
+        upper=min(change + half, highest),
         unit=unit,
         n=int((present[0] | present[1]).sum()),
         as_of=as_of,
@@ -258,7 +264,7 @@ def p_value(change: Estimate) -> float:
 
 def in_points(change: M) -> M:
     """A difference of shares as percentage points; anything else as it is."""
-    if change.unit != "share":
+    if change.unit not in ("share", "difference"):
         return change
     numbers = ("value", "lower", "upper")
     scaled = {name: getattr(change, name) * 100 for name in numbers if hasattr(change, name)}

@@ -28,7 +28,7 @@ RATE = Estimate(
 
 
 def change(lower: float, upper: float) -> Estimate:
-    return replace(RATE, value=(lower + upper) / 2, lower=lower, upper=upper)
+    return replace(RATE, value=(lower + upper) / 2, lower=lower, upper=upper, unit="change")
 
 
 def test_prose_is_filled_from_results() -> None:
@@ -176,3 +176,34 @@ def test_what_cannot_be_measured_says_why_and_what_it_takes() -> None:
     assert str(found.statement) == "Who serves which use cannot be measured here: nobody was asked."
     assert str(found.so_what) == "It takes a survey."
     assert found.evidence == ("surveys",)
+
+
+@pytest.mark.case("25", "130i")
+@pytest.mark.parametrize(
+    ("unit", "value", "lower", "upper"),
+    [
+        ("EUR", float("nan"), 0.0, 1.0),
+        ("EUR", 1.0, float("nan"), 2.0),
+        ("EUR", 1.0, 0.0, float("inf")),
+        ("ratio", 3.0, 1.0, 2.0),  # beside its own interval
+        ("share", 7.5, 7.0, 8.0),
+        ("share", 0.0, -0.01, 0.1),
+        ("change", -0.99, -1.3, -0.5),
+        ("difference", 0.9, 0.8, 1.1),
+        ("points", 12.0, 2.0, 750.0),
+    ],
+)
+def test_a_number_that_cannot_be_is_refused(
+    unit: str, value: float, lower: float, upper: float
+) -> None:
+    with pytest.raises(ValueError, match="undefined|between|outside|ordered"):
+        replace(RATE, unit=unit, value=value, lower=lower, upper=upper)
+
+
+@pytest.mark.case("25")
+def test_a_counted_number_that_cannot_be_is_refused() -> None:
+    for value, unit in ((float("nan"), "count"), (float("inf"), "USD"), (7.5, "share")):
+        with pytest.raises(ValueError, match="undefined|between"):
+            Measured(value=value, unit=unit, n=3, as_of=DAY)
+    with pytest.raises(ValueError, match="zero or more"):
+        Measured(value=1.0, unit="count", n=-1, as_of=DAY)

@@ -131,7 +131,7 @@ def estimate_holdout(
             value=expected.value / n_actual - 1,
             lower=expected.lower / n_actual - 1,
             upper=expected.upper / n_actual - 1,
-            unit="share",
+            unit="change",
             n=n,
             as_of=as_of,
             level=level,

@@ -111,7 +111,7 @@ def _signless(value: float, holdout: Holdout) -> Measured:
 
 def _points_of(value: float, holdout: Holdout) -> Measured:
     bias = holdout.bias
-    return Measured(value=round(value, 3), unit="share", n=bias.n, as_of=bias.as_of)
+    return Measured(value=round(value, 3), unit="change", n=bias.n, as_of=bias.as_of)
 
 
 def describe_holdout(result: Holdout, *, largest_bias: float) -> Check:

@@ -307,7 +307,7 @@ def _gain(difference: Floats, loss: Floats, *, as_of: date, level: float) -> Est
         value=value / scale,
         lower=float((value - half) / scale),
         upper=float((value + half) / scale),
-        unit="share",
+        unit="change",
         n=n,
         as_of=as_of,
         level=level,

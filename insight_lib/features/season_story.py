@@ -96,7 +96,7 @@ def describe_events(result: YearRhythm) -> Finding:
         value=float(strongest["effect"]),
         lower=float(strongest["lower"]),
         upper=float(strongest["upper"]),
-        unit="share",
+        unit="change",
         n=n,
         as_of=as_of,
         level=result.swing.level,

@@ -147,7 +147,7 @@ def estimate_year_rhythm(
     return YearRhythm(
         curve=curve,
         peak_day=Estimate(value=peak[0], lower=peak[1], upper=peak[2], unit="days", **common),
-        swing=Estimate(value=swing[0], lower=swing[1], upper=swing[2], unit="share", **common),
+        swing=Estimate(value=swing[0], lower=swing[1], upper=swing[2], unit="change", **common),
         strength=_strength(daily),
         events=pd.DataFrame(effects, columns=["event_type", "days", "effect", "lower", "upper"]),
         features=features,

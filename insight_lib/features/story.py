@@ -342,7 +342,7 @@ def _against_average(index: Estimate) -> Estimate:
         value=index.value - 1,
         lower=index.lower - 1,
         upper=index.upper - 1,
-        unit="share",
+        unit="change",
     )
 
 

@@ -230,7 +230,7 @@ def _count_change(now: int, before: int, *, as_of: date, level: float) -> Estima
         value=change(share.value),
         lower=change(share.lower),
         upper=change(share.upper),
-        unit="share",
+        unit="change",
         n=now + before,
         as_of=as_of,
         level=level,

@@ -104,7 +104,7 @@ def chart_uplift(result: Uplift, *, what: str, market: str, source: str) -> Char
     best = curve.assign(series="Best first", value=curve["gain"])
     chance = curve.assign(series="At random", value=curve["random"], lower=None, upper=None)
     frame = pd.concat([best, chance.astype({"lower": float, "upper": float})])
-    is_share = result.better_than_random.unit == "share"
+    is_share = result.better_than_random.unit == "difference"
     if is_share:
         frame[["value", "lower", "upper"]] *= 100
     return plot_line(

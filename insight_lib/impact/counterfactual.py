@@ -16,6 +16,7 @@ from scipy import optimize, stats
 from insight_lib.findings import Estimate, TooFew
 from insight_lib.impact.panel import Panel, placebo_groups
 from insight_lib.impact.structural import run_on
+from insight_lib.prose import UNIT_BOUNDS
 from insight_lib.statistics import estimate_ratio_change
 
 Floats = NDArray[np.float64]
@@ -148,9 +149,12 @@ def estimate_counterfactual(
     after = float(expected[n:].mean())
 
     def measured(value: float, half: float, unit: str) -> Estimate:
+        lowest = UNIT_BOUNDS.get(unit, (-math.inf, math.inf))[0]
+        if value < lowest:
+            raise TooFew("less is left than nothing, so there is no relative change")
         return Estimate(
             value=value,
-            lower=value - half,
+            lower=max(value - half, lowest),
             upper=value + half,
             unit=unit,
             n=len(panel.outcome.columns),
@@ -178,7 +182,7 @@ def estimate_counterfactual(
         method=method,
         expected=pd.Series(expected, index=panel.outcome.index, name="expected"),
         effect=measured(value, half, unit),
-        relative=measured(value / after, half / abs(after), "share"),
+        relative=measured(value / after, half / abs(after), "change"),
         fit_error=math.sqrt(float(np.square((actual - expected)[:n]).mean())),
         placebo_p=(
             (1 + sum(r >= own for r in ratios)) / (1 + len(ratios))
@@ -379,7 +383,7 @@ def estimate_customer_change(
         value=value - 1,
         lower=value * math.exp(-half) - 1,
         upper=value * math.exp(half) - 1,
-        unit="share",
+        unit="change",
         n=treated.n + others.n,
         as_of=as_of,
         level=level,

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from insight_lib.findings import Estimate, TooFew
+from insight_lib.findings import Estimate, TooFew, unit_of_difference
 from insight_lib.statistics import benjamini_hochberg, estimate_ratio, estimate_share, p_value
 
 Floats = NDArray[np.float64]
@@ -81,6 +81,7 @@ def difference(treated: Estimate, control: Estimate) -> Estimate:
         value=value,
         lower=value - below,
         upper=value + above,
+        unit=unit_of_difference(treated.unit),
         n=treated.n + control.n,
         method=f"difference of two arms (Zou and Donner, 2008); {treated.method}",
     )

@@ -175,7 +175,7 @@ def reconcile_forecasts(
 def _factor(rows: pd.DataFrame, *, as_of: date, level: float) -> Estimate:
     """What came per unit forecast, customers as units."""
     sums = rows.groupby("customer_id", sort=True)[["actual", "forecast"]].sum()
-    return estimate_ratio(sums["actual"], sums["forecast"], unit="share", as_of=as_of, level=level)
+    return estimate_ratio(sums["actual"], sums["forecast"], unit="ratio", as_of=as_of, level=level)
 
 
 def _bias(rows: pd.DataFrame, *, as_of: date, level: float) -> Estimate:
@@ -187,6 +187,7 @@ def _bias(rows: pd.DataFrame, *, as_of: date, level: float) -> Estimate:
         value=1 / factor.value - 1,
         lower=1 / factor.upper - 1,
         upper=1 / factor.lower - 1,
+        unit="change",
     )
 
 

@@ -140,7 +140,7 @@ def describe_stratified(result: Stratified, balance: StratumBalance, plain: Esti
     is_same = not result.change.excludes(plain.value)
     bad = ", ".join(balance.unbalanced)
     ratio = Measured(
-        value=result.width_ratio, unit="share", n=result.change.n, as_of=result.change.as_of
+        value=result.width_ratio, unit="change", n=result.change.n, as_of=result.change.as_of
     )
     groups = Measured(
         value=len(result.table), unit="count", n=result.change.n, as_of=result.change.as_of

@@ -357,7 +357,7 @@ def _execution_evidence(
         Evidence(
             area="execution",
             name="contacted, as a share of the plan",
-            seen=_measured(achieved, "share", effect, n_reached),
+            seen=_measured(min(achieved, 1.0), "share", effect, n_reached),
             limit=_measured(smallest, "share", effect),
             is_bad=achieved < smallest,
         ),

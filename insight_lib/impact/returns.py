@@ -58,7 +58,7 @@ def estimate_return(
         value=value.value / cost_amount - 1,
         lower=value.lower / cost_amount - 1,
         upper=value.upper / cost_amount - 1,
-        unit="share",
+        unit="return",
         n=value.n,
         as_of=value.as_of,
         level=value.level,

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from insight_lib.findings import Estimate, TooFew
+from insight_lib.findings import Estimate, TooFew, unit_of_difference
 from insight_lib.impact.effects import Effect, Metric, adjust_for_before, standard_error
 from insight_lib.statistics import benjamini_hochberg
 
@@ -98,7 +98,7 @@ def estimate_stratified(
             value=value,
             lower=value - half,
             upper=value + half,
-            unit=metric.unit,
+            unit=unit_of_difference(metric.unit),
             n=len(frame),
             as_of=as_of,
             level=level,

@@ -13,7 +13,7 @@ from scipy import stats
 from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
-from insight_lib.findings import Estimate, TooFew
+from insight_lib.findings import Estimate, TooFew, unit_of_difference
 from insight_lib.statistics import estimate_ratio
 
 Floats = NDArray[np.float64]
@@ -192,7 +192,7 @@ def _judge(
             value=above,
             lower=above - half,
             upper=above + half,
-            unit=unit,
+            unit=unit_of_difference(unit),
             n=n,
             as_of=as_of,
             level=level,

@@ -200,7 +200,7 @@ def compare_estimators(
             value=value,
             lower=min(max(value - half, low), value),
             upper=max(min(value + half, 1.0), value),
-            unit="share",
+            unit="share" if low >= 0 else "change",
             n=n,
             as_of=as_of,
             level=level,

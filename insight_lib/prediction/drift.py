@@ -348,7 +348,7 @@ def _missing_change(
         value=change,
         lower=max(-1.0, change - half),
         upper=min(1.0, change + half),
-        unit="share",
+        unit="difference",
         n=len(np.unique(groups[1])),
         as_of=as_of,
         level=level,

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from insight_lib.findings import Estimate, Measured, TooFew
+from insight_lib.findings import Estimate, Measured, TooFew, unit_of_difference
 from insight_lib.prediction.board import estimate_ranking, rank_right
 from insight_lib.prediction.explain import estimate_drivers
 from insight_lib.prediction.fit import Training, fit
@@ -257,7 +257,7 @@ def _difference(
         value=value,
         lower=value - half,
         upper=value + half,
-        unit=unit,
+        unit=unit_of_difference(unit),
         n=len(label),
         as_of=as_of,
         level=level,
@@ -273,7 +273,7 @@ def _mean_estimate(
         value=value,
         lower=value - half,
         upper=value + half,
-        unit=unit,
+        unit=unit_of_difference(unit),
         n=len(residual),
         as_of=as_of,
         level=level,

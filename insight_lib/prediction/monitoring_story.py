@@ -472,7 +472,7 @@ def describe_root_cause(result: RootCause, *, target: Target) -> Finding:
     """Why the model predicts worse, if it does."""
     leading = result.leading
     as_of, n = result.rise.as_of, result.rise.n
-    rise = Measured(value=result.rise.value / result.before, unit="share", n=n, as_of=as_of)
+    rise = Measured(value=result.rise.value / result.before, unit="change", n=n, as_of=as_of)
     if leading is not None:
         names = f" ({listed(leading.names)})" if leading.names else ""
         return Finding(

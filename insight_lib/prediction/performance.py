@@ -215,7 +215,7 @@ def estimate_performance(
             "placement values over customers (DeLong, 1988; Obuchowski, 1997)",
         ),
         brier=mean_of(np.square(s - y), "score", "mean over customers (Brier, 1950)"),
-        gap=mean_of(y - s, "share", "mean over customers"),
+        gap=mean_of(y - s, "difference", "mean over customers"),
         slope=made(
             recalibration.slope,
             recalibration.slope - z * slope_error,

@@ -163,7 +163,7 @@ def compare_solutions(
                 value=value,
                 lower=min(float(low), value),
                 upper=max(float(high), value),
-                unit="share",
+                unit="change",
                 n=len(customers),
                 as_of=as_of,
                 level=level,

@@ -161,7 +161,7 @@ def _propose(
         value=float(change.mean()),
         lower=float(change.mean()) - half,
         upper=float(change.mean()) + half,
-        unit="share",
+        unit="difference",
         n=n,
         as_of=as_of,
         level=level,

@@ -86,7 +86,7 @@ def plan_by_power(
         return SegmentPower(
             segment=name,
             n_customers=n,
-            detectable=Measured(value=effect, unit="share", n=n, as_of=as_of),
+            detectable=Measured(value=min(effect, 1.0), unit="difference", n=n, as_of=as_of),
             is_enough=effect <= smallest_effect_that_matters,
         )
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from insight_lib.findings import Estimate, TooFew
+from insight_lib.findings import Estimate, TooFew, unit_of_difference
 from insight_lib.statistics import benjamini_hochberg, minimum_detectable_effect
 
 _FEWEST_PER_ARM = 30
@@ -116,7 +116,7 @@ def estimate_responsiveness(
                     value=effect,
                     lower=effect - half,
                     upper=effect + half,
-                    unit=unit,
+                    unit=unit_of_difference(unit),
                     n=n,
                     as_of=as_of,
                     level=level,

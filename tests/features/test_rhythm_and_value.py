@@ -363,7 +363,7 @@ def test_the_colour_of_a_tile_is_the_verdict_of_its_change(
         value=(lower + upper) / 2,
         lower=lower,
         upper=upper,
-        unit="share",
+        unit="change",
         n=100,
         as_of=AS_OF,
         method="by hand",

@@ -447,14 +447,14 @@ def test_peeking_at_arriving_outcomes_keeps_the_error_too() -> None:
 
 def test_a_monitored_test_ends_in_words() -> None:
     looks = [(DAY, 0.10, 0.01, 1.0, 1_000)]
-    sure = monitor(looks, unit="share", smallest_change_that_matters=0.02)
+    sure = monitor(looks, unit="difference", smallest_change_that_matters=0.02)
     assert sure.verdict is Verdict.MATTERS
     assert sure.stop is not None
     open_end = monitor(
-        [(DAY, 0.02, 0.01, 1.0, 1_000)], unit="share", smallest_change_that_matters=0.02
+        [(DAY, 0.02, 0.01, 1.0, 1_000)], unit="difference", smallest_change_that_matters=0.02
     )
     assert open_end.verdict is Verdict.CANNOT_TELL
     assert open_end.stop is None
     assert open_end.peeking_stop is not None
     with pytest.raises(TooFew):
-        monitor([], unit="share", smallest_change_that_matters=0.02)
+        monitor([], unit="difference", smallest_change_that_matters=0.02)

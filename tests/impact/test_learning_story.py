@@ -45,7 +45,7 @@ DAY = date(2025, 6, 30)
 CUTS = (date(2025, 3, 31), date(2024, 12, 31))
 
 
-def estimate(value: float, half: float, unit: str = "share", n: int = 900) -> Estimate:
+def estimate(value: float, half: float, unit: str = "change", n: int = 900) -> Estimate:
     return Estimate(
         value=value,
         lower=value - half,
@@ -265,8 +265,8 @@ def use(acted: int, chance: float | None) -> Use:
         opened=40,
         acted=acted,
         overridden=0,
-        acted_share=estimate(acted / 40, 0.0, n=40),
-        overridden_share=estimate(0.0, 0.0, n=40),
+        acted_share=estimate(acted / 40, 0.0, "share", n=40),
+        overridden_share=estimate(0.0, 0.0, "share", n=40),
         opened_change=None,
         acted_change=estimate(-0.2, 0.1) if acted else None,
         chance_of_silence=chance,
@@ -304,7 +304,7 @@ def test_advice_that_is_set_aside_is_named() -> None:
         finding_id="impact.split",
         overridden=8,
         decided=10,
-        share=estimate(0.8, 0.1, n=10),
+        share=estimate(0.8, 0.1, "share", n=10),
     )
     assert "“impact.split” is set aside most: 80 in 100" in str(
         describe_resistance([worst]).statement

@@ -250,7 +250,7 @@ def test_evidence_by_hand() -> None:
     )
     records = Records(arms=arms, responses=None, lags_days={}, contacts=contacts)
     effect = Estimate(
-        value=0.0, lower=-0.1, upper=0.1, unit="share", n=200, as_of=DAY, method="given"
+        value=0.0, lower=-0.1, upper=0.1, unit="difference", n=200, as_of=DAY, method="given"
     )
     plan = SpringPlan(planned_contacts=100)
     found = hold_post_mortem(plan, CAMPAIGN, effect, records, limits=LIMITS)

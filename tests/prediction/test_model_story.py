@@ -85,7 +85,9 @@ def test_an_amount_is_told_in_its_own_words(board):
 
 @pytest.mark.row("C4.1")
 def test_the_reason_follows_from_the_board(board):
-    simplest = replace(with_mark(board, behind=estimate(0.004)), best="boosting", why="simplest")
+    simplest = replace(
+        with_mark(board, behind=estimate(0.004, unit="change")), best="boosting", why="simplest"
+    )
     assert str(describe_choice(simplest).so_what) == (
         "It gives up 0.4% against the boosted trees, which is within chance (likely −0.6% to "
         "1.4%), and is easier to explain and to run."
@@ -154,15 +156,18 @@ def test_gaps_are_told_by_what_they_would_do():
         for s in (-1.0, 0.0, 1.0)
     ]
     bent = Routes(
-        complete_share=share, observed=share, dropped=estimate(-0.12), kept=estimate(0.004)
+        complete_share=share,
+        observed=share,
+        dropped=estimate(-0.12, unit="difference"),
+        kept=estimate(0.004, unit="difference"),
     )
     found = describe_gaps(TARGET, [mechanism], bent, shifts, largest_error_share=0.05)
     assert str(found.statement) == (
-        "Dropping customers with gaps would understate how many stop ordering by 12%."
+        "Dropping customers with gaps would understate how many stop ordering by 12 points."
     )
     assert "Most gaps are in income band (40%), and they go with age band." in str(found.so_what)
     assert "90% of the first customers would stay" in str(found.so_what)
-    harmless = replace(bent, dropped=estimate(0.005))
+    harmless = replace(bent, dropped=estimate(0.005, unit="difference"))
     found = describe_gaps(TARGET, [], harmless, None, largest_error_share=0.05)
     assert found.verdict is Verdict.DOES_NOT_MATTER
     assert str(found.statement) == "Missing values do not bend our view of who will stop ordering."
