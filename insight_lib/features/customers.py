@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import ibis
 import pandas as pd
 
-from insight_lib.orders import dated, window, within
+from insight_lib.orders import dated, sold, window, within
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -59,9 +59,9 @@ def window_totals(by_order: ir.Table, comparison: Comparison) -> pd.DataFrame:
         chosen.group_by("customer_id")
         .agg(
             revenue_after_amount=ibis.ifelse(after, chosen.amount, zero).sum(),
-            n_orders_after=(after & ~chosen.is_return).sum(),
+            n_orders_after=(after & chosen.is_purchase).sum(),
             revenue_before_amount=ibis.ifelse(before, chosen.amount, zero).sum(),
-            n_orders_before=(before & ~chosen.is_return).sum(),
+            n_orders_before=(before & chosen.is_purchase).sum(),
         )
         .order_by("customer_id")
         .to_pandas()
@@ -96,7 +96,7 @@ def customer_features(
     zero = ibis.literal(0, type="decimal(18, 4)")
     weekend = history.order_date.day_of_week.index().isin(_WEEKEND)
     evening = history.ordered_local.hour().between(*_EVENING_HOURS)
-    bought = ~history.is_return
+    bought = history.is_purchase
     totals = history.group_by("customer_id").agg(
         first_order_date=history.order_date.min(where=bought),
         last_order_date=history.order_date.max(where=bought),
@@ -153,14 +153,22 @@ class Reconciliation:
     n_customers: int
 
 
-def reconcile(lines: ir.Table, features: pd.DataFrame, days: tuple[date, date]) -> Reconciliation:
+def reconcile(
+    lines: ir.Table,
+    features: pd.DataFrame,
+    days: tuple[date, date],
+    *,
+    free_orders_count: bool = False,
+) -> Reconciliation:
     """Add revenue up both ways over the same days; amounts are exact decimals."""
     by_day = dated(lines)
     chosen = by_day.filter(within(by_day.order_date, days))
     by_customer = chosen.group_by("customer_id").agg(
-        amount=chosen.amount.sum(), n_lines=chosen.count(), largest=chosen.amount.max()
+        amount=chosen.amount.sum(),
+        n_lines=chosen.count(),
+        has_bought=sold(chosen, free_orders_count=free_orders_count).any(),
     )
-    known, has_bought = by_customer.customer_id.notnull(), by_customer.largest >= 0
+    known, has_bought = by_customer.customer_id.notnull(), by_customer.has_bought
     totals = by_customer.agg(
         amount=by_customer.amount.sum(where=known & has_bought),
         returns=by_customer.amount.sum(where=known & ~has_bought),

@@ -50,7 +50,7 @@ def by_order(rows: list[tuple[str, str, float]]) -> ibis.Table:
     return raw.mutate(
         order_date=raw.order_date.cast("date"),
         amount=raw.amount.cast("decimal(18, 4)"),
-        is_return=ibis.literal(False),
+        is_purchase=ibis.literal(True),
     )
 
 
