@@ -48,18 +48,26 @@ def sold(lines: ir.Table, *, free_orders_count: bool = False) -> ir.BooleanValue
     return lines.amount >= 0
 
 
-def dated(lines: ir.Table) -> ir.Table:
+def dated(lines: ir.Table, *, returned_within_days: int | None = None) -> ir.Table:
     """Order lines of the order that they belong to, with `order_date`, the day it began.
 
     So a line that follows after midnight, or is taken back later, counts with its order. Money
     taken back under a number of its own (a credit note) gets the `order_id` of the customer's
     latest earlier sale of the same product that cost at least as much, else of the latest
     earlier order that holds a line of at least as much; without one it keeps its own.
+
+    Args:
+        returned_within_days: Leave out what was taken back later than so many days after the
+            order began, so that orders of different age compare.
     """
     if "product_id" in lines.columns:
         lines = _credits_rejoined(lines)
     began = lines.ordered_local.min().over(ibis.window(group_by=["order_id", "customer_id"]))
-    return lines.mutate(order_date=began.date())
+    lines = lines.mutate(order_date=began.date())
+    if returned_within_days is None:
+        return lines
+    age_days = lines.ordered_local.date().delta(lines.order_date, unit="day")
+    return lines.filter((lines.amount >= 0) | (age_days <= returned_within_days))
 
 
 def _credits_rejoined(lines: ir.Table) -> ir.Table:
@@ -105,21 +113,19 @@ def orders(
     Args:
         lines: `transactions` as in `schema.TABLES`; lines without a customer are left out.
         free_orders_count: Whether an order of nothing is an order, as in `sold`.
-        returned_within_days: Count only what came back within so many days of the order, so
-            that orders of different age compare.
+        returned_within_days: As in `dated`.
 
     Returns:
         order_id, customer_id, order_date (local), ordered_local, amount (less what was taken
-        back) and discount_amount (in the lines' currency), coupon_amount, returned_amount
-        (positive), n_lines, is_purchase (something was bought; the others are money taken back
-        without a sale, or nothing).
+        back), discount_amount and coupon_amount (missing where the market does not record
+        them), returned_amount (positive; all in the lines' currency), n_lines, is_purchase
+        (something was bought; the others are money taken back without a sale, or nothing).
     """
-    known = dated(lines.filter(lines.customer_id.notnull()))
-    if returned_within_days is not None:
-        age = known.ordered_local.date().delta(known.order_date, unit="day")
-        known = known.filter((known.amount >= 0) | (age <= returned_within_days))
+    known = lines.filter(lines.customer_id.notnull())
+    known = dated(known, returned_within_days=returned_within_days)
+    not_recorded = ibis.null("decimal(18, 4)")
     deductions = {
-        name: known[name].coalesce(_ZERO) if name in known.columns else _ZERO
+        name: known[name].coalesce(_ZERO) if name in known.columns else not_recorded
         for name in ("discount_amount", "coupon_amount")
     }
     known = known.mutate(**deductions)
@@ -185,7 +191,8 @@ class Coverage:
     """Which days the data hold.
 
     Attributes:
-        first_day, last_day: From the first day with a row to `as_of`; None without a row.
+        first_day, last_day: From the first day with a row, or the declared one, to `as_of`;
+            None without a row.
         gaps: First and last day of each silence that is not the shop's rhythm.
     """
 
@@ -251,7 +258,10 @@ def coverage(lines: ir.Table, *, as_of: date, period: tuple[date, date] | None =
         first_day = min(first_day, period[0])
     per_day = pd.Series(counted["n"].to_numpy(dtype=float), index=index)
     per_day = per_day.reindex(pd.date_range(first_day, as_of), fill_value=0.0)
-    return Coverage(first_day=first_day, last_day=as_of, gaps=_gaps(per_day))
+    gaps = _gaps(per_day)
+    if gaps and gaps[0][0] == first_day:  # declared, and yet silent
+        first_day, gaps = gaps[0][1] + timedelta(days=1), gaps[1:]
+    return Coverage(first_day=first_day, last_day=as_of, gaps=gaps)
 
 
 def _gaps(per_day: pd.Series) -> tuple[tuple[date, date], ...]:
