@@ -19,6 +19,7 @@ class GeneralParameters(Model):
     seed: int = Field(ge=0)
     reporting_currency: str = Field(pattern=r"^[A-Z]{3}$")
     conversion: Literal["market", "purchasing_power"]
+    free_orders_count: bool
 
 
 class FeatureParameters(Model):

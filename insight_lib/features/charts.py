@@ -24,8 +24,10 @@ from insight_lib.findings import Measured, Prose, Table, format_number, format_v
 _MOST_LEFT_OUT = 0.1
 
 
-def chart_drivers(result: RevenueChange, *, market: str, source: str) -> Chart:
-    """Revenue before to revenue after, by driver."""
+def chart_drivers(result: RevenueChange, *, market: str, source: str) -> Chart | None:
+    """Revenue before to revenue after, by driver; none where the split is not defined."""
+    if not result.drivers:
+        return None
     name, effect = max(result.drivers, key=lambda pair: (abs(pair[1]), pair[0]))
     revenue = result.revenue
     moved = Measured(value=effect, unit=revenue.unit, n=revenue.n, as_of=revenue.as_of)
@@ -36,7 +38,7 @@ def chart_drivers(result: RevenueChange, *, market: str, source: str) -> Chart:
             title=Prose("{name} moved revenue most: {moved:signed}", name=name, moved=moved)
             if result.change.excludes(0)
             else Prose("What added to revenue, and what took from it"),
-            subtitle=f"Revenue, {market}, last {_against(result.comparison)}",
+            subtitle=f"Revenue, {market}, {_against(result.comparison)}",
             source=source,
             reading=Prose(
                 "Read from top to bottom: the first bar is revenue before, the steps are what each "
@@ -187,7 +189,7 @@ def chart_categories(
                 else Prose("No category moved beyond chance")
             ),
             subtitle=f"Change of revenue share in percentage points, {market}, "
-            f"last {_against(comparison)}",
+            f"{_against(comparison)}",
             source=source,
             reading=Prose(
                 "Right of the line: a larger share than before. Where the range crosses the line, "
@@ -244,6 +246,12 @@ def chart_rfm(result: RfmGroups, *, market: str, source: str) -> Chart:
 
 
 def _against(comparison: Comparison) -> str:
+    last = comparison.after[1]
+    recent = (
+        f"{comparison.days} days to {last.day} {last:%B %Y}"
+        if comparison.settling_days
+        else f"last {comparison.days} days"
+    )
     if comparison.is_year_before:
-        return f"{comparison.days} days against the same a year before"
-    return f"{comparison.days} days against the {comparison.days} before"
+        return f"{recent} against the same a year before"
+    return f"{recent} against the {comparison.days} before"

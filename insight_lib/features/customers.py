@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import ibis
 import pandas as pd
 
-from insight_lib.orders import dated, window, within
+from insight_lib.orders import Coverage, dated, sold, window, within
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -22,25 +22,50 @@ _EVENING_HOURS = (17, 22)
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Two windows of equal length: the recent one, and the one that it is compared with."""
+    """Two windows of equal length: the recent one, and the one that it is compared with.
+
+    Attributes:
+        settling_days: The recent window ends so many days before the data do, and in both only
+            what came back within as many days of its order counts, so that both are of one age.
+    """
 
     after: tuple[date, date]
     before: tuple[date, date]
     days: int
     is_year_before: bool
+    settling_days: int = 0
 
 
-def choose_comparison(as_of: date, *, days: int, first_day: date) -> Comparison:
-    """The same window a year before where the data reach back that far, else the one before it.
+def choose_comparison(
+    as_of: date, *, days: int, held: Coverage, settling_days: int = 0
+) -> Comparison:
+    """The same window a year before where the data hold all of it, else the one before it.
 
     A year is taken as 52 weeks, so that both windows hold the same weekdays. The first four
     weeks of the data do not count: a market that has just begun is no year to compare with.
+
+    Args:
+        held: Which days the data hold.
+        settling_days: As from `orders.settling_days`.
+
+    Raises:
+        TooFew: The recent window, or both that it could be compared with, have days that the
+            data do not hold.
     """
-    year_before = window(as_of, days, ago=_YEAR_DAYS)
-    is_year_before = first_day + timedelta(days=28) <= year_before[0]
-    before = year_before if is_year_before else window(as_of, days, ago=days)
+    after = window(as_of, days, ago=settling_days)
+    year_before = window(as_of, days, ago=settling_days + _YEAR_DAYS)
+    begins_in_time = (
+        held.first_day is not None and held.first_day + timedelta(days=28) <= year_before[0]
+    )
+    is_year_before = begins_in_time and held.is_full(year_before)
+    before = year_before if is_year_before else window(as_of, days, ago=settling_days + days)
+    held.require(after, before)
     return Comparison(
-        after=window(as_of, days), before=before, days=days, is_year_before=is_year_before
+        after=after,
+        before=before,
+        days=days,
+        is_year_before=is_year_before,
+        settling_days=settling_days,
     )
 
 
@@ -59,9 +84,9 @@ def window_totals(by_order: ir.Table, comparison: Comparison) -> pd.DataFrame:
         chosen.group_by("customer_id")
         .agg(
             revenue_after_amount=ibis.ifelse(after, chosen.amount, zero).sum(),
-            n_orders_after=(after & ~chosen.is_return).sum(),
+            n_orders_after=(after & chosen.is_purchase).sum(),
             revenue_before_amount=ibis.ifelse(before, chosen.amount, zero).sum(),
-            n_orders_before=(before & ~chosen.is_return).sum(),
+            n_orders_before=(before & chosen.is_purchase).sum(),
         )
         .order_by("customer_id")
         .to_pandas()
@@ -96,7 +121,7 @@ def customer_features(
     zero = ibis.literal(0, type="decimal(18, 4)")
     weekend = history.order_date.day_of_week.index().isin(_WEEKEND)
     evening = history.ordered_local.hour().between(*_EVENING_HOURS)
-    bought = ~history.is_return
+    bought = history.is_purchase
     totals = history.group_by("customer_id").agg(
         first_order_date=history.order_date.min(where=bought),
         last_order_date=history.order_date.max(where=bought),
@@ -153,14 +178,22 @@ class Reconciliation:
     n_customers: int
 
 
-def reconcile(lines: ir.Table, features: pd.DataFrame, days: tuple[date, date]) -> Reconciliation:
+def reconcile(
+    lines: ir.Table,
+    features: pd.DataFrame,
+    days: tuple[date, date],
+    *,
+    free_orders_count: bool = False,
+) -> Reconciliation:
     """Add revenue up both ways over the same days; amounts are exact decimals."""
     by_day = dated(lines)
     chosen = by_day.filter(within(by_day.order_date, days))
     by_customer = chosen.group_by("customer_id").agg(
-        amount=chosen.amount.sum(), n_lines=chosen.count(), largest=chosen.amount.max()
+        amount=chosen.amount.sum(),
+        n_lines=chosen.count(),
+        has_bought=sold(chosen, free_orders_count=free_orders_count).any(),
     )
-    known, has_bought = by_customer.customer_id.notnull(), by_customer.largest >= 0
+    known, has_bought = by_customer.customer_id.notnull(), by_customer.has_bought
     totals = by_customer.agg(
         amount=by_customer.amount.sum(where=known & has_bought),
         returns=by_customer.amount.sum(where=known & ~has_bought),
@@ -203,6 +236,16 @@ def category_columns(lines: ir.Table, products: ir.Table, *, level: str) -> ir.T
         top_category_share=by_customer.top_amount.cast("float64")
         / by_customer.total.cast("float64")
     ).drop("top_amount", "total")
+
+
+LEVELS = ("department", "category", "product_type", "global_category")
+
+
+def category_level(products: ir.Table | None) -> str | None:
+    """The coarsest level of the taxonomy that the market's products have, if any."""
+    return next(
+        (name for name in LEVELS if products is not None and name in products.columns), None
+    )
 
 
 def category_spend(lines: ir.Table, products: ir.Table, *, level: str) -> ir.Table:

@@ -97,6 +97,7 @@ class Engagement:
         kept_share: Of the most engaged fifth, those still in it - in the worst of the changes.
         sensitive_to: The weight that moves ranks most when changed alone.
         weight_change: How far weights were changed, e.g. 0.2 for 20 % up and down.
+        is_ranked: Whether scores differ at all; equals have no ranking to speak of.
         unweighted: Touchpoints in the data that have no weight and so do not count.
     """
 
@@ -109,6 +110,7 @@ class Engagement:
     sensitive_to: str
     weight_change: float
     window_days: int
+    is_ranked: bool
     unweighted: tuple[str, ...]
 
 
@@ -176,6 +178,7 @@ def estimate_engagement(
         sensitive_to=sensitive,
         weight_change=weight_change,
         window_days=window_days,
+        is_ranked=bool(np.nanmax(score) - np.nanmin(score) > 0),
         unweighted=tuple(name for name in touchpoints if name not in used),
     )
 
@@ -204,7 +207,7 @@ def _normalised(raw: Floats, band: NDArray[np.int64], n_bands: int) -> Floats:
     found: Floats = np.divide(
         100 * raw, mean[band], out=np.full_like(raw, np.nan), where=mean[band] > 0
     )
-    return found
+    return np.round(found, 9)  # sums in another order are no difference between customers
 
 
 def _sensitivity(

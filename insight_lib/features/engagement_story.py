@@ -75,9 +75,23 @@ def describe_engagement(result: Engagement) -> tuple[Finding, Check]:
             "The most engaged fifth holds {top} of all engagement (likely {top:range}); scores "
             "compare between bands, so pick by score and not by number of contacts.",
             top=result.top_share,
-        ),
+        )
+        if result.is_ranked
+        else Prose("All customers are engaged alike, so nobody is to be picked by score."),
         weight=2.1,
     )
+    if not result.is_ranked:
+        return contact, Check(
+            id="features.engagement_weights",
+            rows=("M3.6",),
+            statement=Prose("All customers have the same score, so there is no ranking to test."),
+            verdict=Verdict.NOT_MEASURABLE,
+            owner="crm-lead",
+            evidence=("interactions",),
+            needs=ENGAGEMENT_NEEDS,
+            so_what=Prose("It takes customers who differ in how often they are in contact."),
+            weight=0.4,
+        )
     change = Measured(value=result.weight_change, unit="share", n=silent.n, as_of=silent.as_of)
     is_stable = result.rank_correlation.value >= _STABLE and result.kept_share.value >= 0.8
     ignored = ", ".join(result.unweighted)

@@ -31,7 +31,7 @@ def purchase_days(by_order: ir.Table, *, as_of: date, since: date | None = None)
     chosen = by_order.filter(by_order.order_date <= ibis.date(as_of.isoformat()))
     if since is not None:
         chosen = chosen.filter(chosen.order_date >= ibis.date(since.isoformat()))
-    chosen = chosen.filter(chosen.amount >= 0)
+    chosen = chosen.filter(chosen.is_purchase)
     return chosen.group_by(["customer_id", "order_date"]).agg(
         amount=chosen.amount.sum().cast("float64")
     )

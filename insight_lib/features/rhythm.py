@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import ibis
@@ -12,8 +12,8 @@ import pandas as pd
 from scipy import stats
 
 from insight_lib.findings import Estimate, Measured, TooFew
-from insight_lib.orders import window, within
-from insight_lib.statistics import estimate_ratio, estimate_ratio_change
+from insight_lib.orders import Coverage, window, within
+from insight_lib.statistics import estimate_ratio, estimate_share
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -164,7 +164,12 @@ class RepeatRate:
 
 
 def estimate_repeat_rate(
-    by_order: ir.Table, *, as_of: date, window_days: int, level: float = 0.95
+    by_order: ir.Table,
+    *,
+    as_of: date,
+    window_days: int,
+    held: Coverage | None = None,
+    level: float = 0.95,
 ) -> RepeatRate:
     """Estimate the repeat rate from customers whose window has closed by `as_of`.
 
@@ -172,30 +177,61 @@ def estimate_repeat_rate(
     time to return and late entrants do not look worse than they are.
 
     Args:
-        by_order: As from `customers.orders`.
+        by_order: As from `orders.purchases`.
         window_days: Length of the entry window and of the time to return.
+        held: Which days the data hold; three windows have to be held in full.
 
     Raises:
-        TooFew: Nobody ordered in one of the two entry windows.
+        TooFew: Nobody ordered in one of the two entry windows, or the data do not hold them.
     """
+    if held is not None:
+        held.require(window(as_of, 3 * window_days))
     days = by_order.select("customer_id", "order_date").distinct()
     now = _entered_and_returned(days, window(as_of, window_days, ago=window_days), window_days)
     then = _entered_and_returned(days, window(as_of, window_days, ago=2 * window_days), window_days)
-    both = now.merge(then, on="customer_id", how="outer", suffixes=("", "_before")).fillna(0)
-    after_pair = (both["has_returned"], both["has_entered"])
-    before_pair = (both["has_returned_before"], both["has_entered_before"])
+    rate, before = (
+        estimate_share(int(part["has_returned"].sum()), len(part), as_of=as_of, level=level)
+        for part in (now, then)
+    )
+    both = now.merge(then, on="customer_id", how="inner", suffixes=("", "_before"))
+    after, earlier = (
+        both[name].to_numpy(dtype=float) for name in ("has_returned", "has_returned_before")
+    )
+    together = float((after - rate.value) @ (earlier - before.value))
     return RepeatRate(
-        rate=_clipped(estimate_ratio(*after_pair, unit="share", as_of=as_of, level=level)),
-        before=_clipped(estimate_ratio(*before_pair, unit="share", as_of=as_of, level=level)),
-        change=estimate_ratio_change(
-            before_pair, after_pair, as_of=as_of, relative=False, level=level
-        ),
+        rate=rate,
+        before=before,
+        change=_change(rate, before, together, n=len(now) + len(then) - len(both)),
         window_days=window_days,
     )
 
 
-def _clipped(rate: Estimate) -> Estimate:
-    return replace(rate, lower=max(rate.lower, 0.0), upper=min(rate.upper, 1.0))
+def _change(now: Estimate, then: Estimate, together: float, *, n: int) -> Estimate:
+    """Difference of two shares in part of the same customers.
+
+    Both Wilson intervals are combined with the correlation that the customers in both give
+    (MOVER: Newcombe, 1998; Zou and Donner, 2008), so a rate of nothing or of all has a range.
+
+    Args:
+        together: Sum of products of residuals over the customers in both.
+    """
+    spread = np.sqrt(now.value * (1 - now.value) * then.value * (1 - then.value) * now.n * then.n)
+    correlation = float(np.clip(together / spread, -1, 1)) if spread > 0 else 0.0
+
+    def reach(a: float, b: float) -> float:
+        return float(np.sqrt(max(a * a + b * b - 2 * correlation * a * b, 0.0)))
+
+    change = now.value - then.value
+    return Estimate(
+        value=change,
+        lower=max(-1.0, change - reach(now.value - now.lower, then.upper - then.value)),
+        upper=min(1.0, change + reach(now.upper - now.value, then.value - then.lower)),
+        unit="share",
+        n=n,
+        as_of=now.as_of,
+        level=now.level,
+        method="Wilson intervals combined (Newcombe, 1998; Zou and Donner, 2008)",
+    )
 
 
 def _entered_and_returned(
@@ -237,16 +273,23 @@ _FEWEST_WEEKS = 12
 
 
 def estimate_week_rhythm(
-    by_order: ir.Table, *, as_of: date, history_days: int, n: int, level: float = 0.95
+    by_order: ir.Table,
+    *,
+    as_of: date,
+    history_days: int,
+    n: int,
+    held: Coverage | None = None,
+    level: float = 0.95,
 ) -> WeekRhythm:
     """Index of each weekday's revenue; whole weeks are the independent units.
 
     Args:
         by_order: As from `customers.orders`.
         n: Customers behind the figures.
+        held: Which days the data hold; weeks that they do not hold in full are left out.
 
     Raises:
-        TooFew: Fewer than twelve whole weeks.
+        TooFew: Fewer than twelve whole weeks, or a week without revenue above zero on average.
     """
     history = by_order.filter(within(by_order.order_date, window(as_of, history_days)))
     daily = history.group_by("order_date").agg(amount=history.amount.sum()).to_pandas()
@@ -260,9 +303,14 @@ def estimate_week_rhythm(
     monday = days - pd.to_timedelta(np.asarray(days.day_of_week), unit="D")
     weeks = series.groupby([monday, days.day_of_week]).sum().unstack()
     weeks = weeks.dropna()
+    if held is not None:
+        starts = [day.date() for day in pd.DatetimeIndex(weeks.index)]
+        weeks = weeks[[held.is_full((day, day + timedelta(days=6))) for day in starts]]
     if len(weeks) < _FEWEST_WEEKS:
         raise TooFew(f"{len(weeks)} whole weeks; a week's rhythm needs {_FEWEST_WEEKS}")
     per_week = weeks.to_numpy().sum(axis=1) / 7
+    if per_week.sum() <= 0:
+        raise TooFew("more money was taken back than came in")
     estimates = [
         estimate_ratio(weeks[d].to_numpy(), per_week, unit="index", as_of=as_of, level=level)
         for d in range(7)

@@ -23,6 +23,10 @@ from insight_lib.findings import (
 from insight_lib.statistics import in_points
 
 _LINES = ("transactions",)
+WINDOWS_TAKE = (
+    "a history that holds every day of both windows, or a shorter window (recent_window_days, "
+    "repeat_window_days)"
+)
 
 
 def _days(days: int, as_of: date) -> Measured:
@@ -43,29 +47,56 @@ def _season_note(comparison: Comparison) -> str:
     return " The data hold no full year before, so season and trend cannot be told apart."
 
 
+def _recent(comparison: Comparison, as_of: date) -> Prose:
+    days = _days(comparison.days, as_of)
+    if comparison.settling_days == 0:
+        return Prose("in the last {days}", days=days)
+    return Prose("in the {days} to {last}", days=days, last=comparison.after[1])
+
+
+def _settling_note(comparison: Comparison, as_of: date) -> Prose:
+    if comparison.settling_days == 0:
+        return Prose("")
+    return Prose(
+        " Younger orders are left out: what is sent back takes up to {days} to come.",
+        days=_days(comparison.settling_days, as_of),
+    )
+
+
+def smallest_change(result: RevenueChange, share: float) -> float:
+    """The smallest change of revenue that matters, in the unit in which it is said."""
+    if result.drivers:
+        return share
+    return share * max(abs(result.revenue.value), abs(result.revenue_before.value))
+
+
 def describe_revenue(result: RevenueChange, *, smallest_change_that_matters: float) -> Finding:
     """Did revenue move, by how much, and which driver moved it most."""
-    verdict = judge(result.change, smallest_change_that_matters)
-    days = _days(result.comparison.days, result.revenue.as_of)
-    driver, effect = max(result.drivers, key=lambda pair: (abs(pair[1]), pair[0]))
-    moved = Measured(value=effect, unit=result.revenue.unit, n=1, as_of=result.revenue.as_of)
+    smallest, as_of = smallest_change(result, smallest_change_that_matters), result.revenue.as_of
+    verdict = judge(result.change, smallest)
     statement = Prose(
-        "Revenue was {revenue} in the last {days}, against {before}: {move}.",
-        before=against(result.comparison, result.revenue.as_of),
-        days=days,
+        "Revenue was {revenue} {recent}, against {before}: {move}.",
+        before=against(result.comparison, as_of),
+        recent=_recent(result.comparison, as_of),
         revenue=result.revenue,
-        move=change_phrase(result.change, smallest_change_that_matters),
+        move=change_phrase(result.change, smallest),
     )
     note = _season_note(result.comparison)
     if verdict is Verdict.DOES_NOT_MATTER:
-        so_what = Prose("Plan with the same revenue." + note)
+        advice = Prose("Plan with the same revenue." + note)
     elif not result.change.excludes(0):
-        so_what = Prose("Look for no cause until it is clear that revenue moved." + note)
+        advice = Prose("Look for no cause until it is clear that revenue moved." + note)
+    elif not result.drivers:
+        advice = Prose(
+            "More money was taken back than came in, in one of the two periods: look at what was "
+            "taken back first. Revenue cannot be split into drivers then." + note
+        )
     else:
-        so_what = Prose(
+        driver, effect = max(result.drivers, key=lambda pair: (abs(pair[1]), pair[0]))
+        advice = Prose(
             "{driver} moved it most ({moved:signed}); look there first." + note,
             driver=driver,
-            moved=moved,
+            moved=Measured(value=effect, unit=result.revenue.unit, n=1, as_of=as_of),
         )
     return Finding(
         id="features.revenue",
@@ -76,27 +107,33 @@ def describe_revenue(result: RevenueChange, *, smallest_change_that_matters: flo
         evidence=_LINES,
         value=result.revenue,
         good="up",
-        so_what=so_what,
-        due=result.revenue.as_of + timedelta(days=30),
-        weight=5 + abs(result.change.value),
+        so_what=Prose("{a}{b}", a=advice, b=_settling_note(result.comparison, as_of)),
+        due=as_of + timedelta(days=30),
+        weight=5 + (abs(result.change.value) if result.drivers else 1.0),
     )
 
 
 def describe_order_amount(result: RevenueChange, *, smallest_change_that_matters: float) -> Finding:
     """Did spend per order move."""
-    change = result.order_amount_change
-    verdict = judge(change, smallest_change_that_matters)
+    change, as_of = result.order_amount_change, result.order_amount.as_of
+    if change is None:
+        verdict, move = Verdict.CANNOT_TELL, Prose("a change is not defined")
+    else:
+        verdict = judge(change, smallest_change_that_matters)
+        move = change_phrase(change, smallest_change_that_matters)
     statement = Prose(
         "An order is worth {amount:full}; against {before}: {move}.",
         amount=result.order_amount,
-        before=against(result.comparison, change.as_of),
-        move=change_phrase(change, smallest_change_that_matters),
+        before=against(result.comparison, as_of),
+        move=move,
     )
     advice = {
         Verdict.MATTERS: "Find out whether price or number of items moved before planning on it.",
         Verdict.DOES_NOT_MATTER: "Plan with the same order value.",
         Verdict.CANNOT_TELL: "Plan with the range, not with the middle.",
     }[verdict]
+    if change is None:
+        advice = "In one of the two periods more money was taken back than came in."
     return Finding(
         id="features.order_amount",
         rows=("M3.3",),
@@ -106,8 +143,8 @@ def describe_order_amount(result: RevenueChange, *, smallest_change_that_matters
         evidence=_LINES,
         value=result.order_amount,
         good="up",
-        so_what=Prose(advice),
-        weight=3 + abs(change.value),
+        so_what=Prose("{a}{b}", a=advice, b=_settling_note(result.comparison, as_of)),
+        weight=3 + (abs(change.value) if change is not None else 0.0),
     )
 
 
@@ -171,9 +208,11 @@ def describe_gaps(result: OrderGaps) -> Finding:
     )
     if late is not None and result.late_revenue is not None and matters:
         so_what = Prose(
-            "The late ones spent {revenue} in the period, and {excess} of them are more than "
-            "chance gives. {usual}: contact them before the silence becomes a habit.",
-            revenue=result.late_revenue,
+            "{spent}{excess} of them are more than chance gives. {usual}: contact them before "
+            "the silence becomes a habit.",
+            spent=Prose("The late ones spent {r} in the period, and ", r=result.late_revenue)
+            if result.late_revenue.value > 0
+            else "",
             excess=replace(late, value=late.value - chance.value),
             usual=usual,
         )
@@ -226,19 +265,21 @@ def describe_rfm_groups(result: RfmGroups) -> Finding:
     """Good customers who have become less recent."""
     if result.slipping is None or result.slipping_revenue is None:
         statement = Prose(
-            "Fewer than {minimum} good customers have not been seen as recently as most.",
+            "Fewer than {minimum} good customers are among the least recent.",
             minimum=result.minimum,
         )
         advice, verdict = "Too few to act on as a group; keep watching.", Verdict.DOES_NOT_MATTER
     else:
         statement = Prose(
-            "{slipping} good customers have not been seen as recently as most; "
-            "they brought {revenue}.",
+            "{slipping} good customers are among the least recent; they brought {revenue}.",
             slipping=result.slipping,
             revenue=result.slipping_revenue,
         )
-        advice = "Start with these: high value, first signs of leaving, still easy to reach."
-        verdict = Verdict.MATTERS
+        advice = (
+            "A group by rank, so somebody is always in it: write first to those of them who are "
+            "late by their own rhythm."
+        )
+        verdict = Verdict.CANNOT_TELL
     return Finding(
         id="features.slipping",
         rows=("M3.1",),
@@ -392,7 +433,7 @@ def headline_tiles(
                 label="Revenue, recent window",
                 value=revenue.revenue,
                 change=revenue.change,
-                smallest_change_that_matters=smallest_change_that_matters,
+                smallest_change_that_matters=smallest_change(revenue, smallest_change_that_matters),
                 good="up",
                 note=Prose("{change:signed}", change=revenue.change),
             ),
@@ -402,7 +443,9 @@ def headline_tiles(
                 change=revenue.order_amount_change,
                 smallest_change_that_matters=smallest_change_that_matters,
                 good="up",
-                note=Prose("{change:signed}", change=revenue.order_amount_change),
+                note=Prose("{change:signed}", change=revenue.order_amount_change)
+                if revenue.order_amount_change is not None
+                else None,
             ),
             Tile(
                 label="Order again in time",

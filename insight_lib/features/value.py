@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -31,12 +31,14 @@ class RevenueChange:
     """Revenue of the recent window against the one it is compared with, and what drove it.
 
     Attributes:
-        revenue: Of the recent window.
-        change: Relative, as if these customers were drawn from many alike.
+        revenue: Of the recent window, less what was taken back.
+        change: Relative, as if these customers were drawn from many alike; in money where one
+            of the two revenues is not above zero, so that there is no share to speak of.
         drivers: Effect in money of customers, orders per customer and spend per order;
             they add up to the change exactly (logarithmic mean Divisia index, Ang, 2004).
+            Empty where a revenue is not above zero: the split has no logarithm then.
         order_amount: Spend per order, recent window.
-        order_amount_change: Relative.
+        order_amount_change: Relative; None where it is not defined.
     """
 
     revenue: Measured
@@ -44,7 +46,7 @@ class RevenueChange:
     change: Estimate
     drivers: tuple[tuple[str, float], ...]
     order_amount: Estimate
-    order_amount_change: Estimate
+    order_amount_change: Estimate | None
     comparison: Comparison
 
 
@@ -69,32 +71,55 @@ def estimate_revenue_change(
     n_after, n_before = totals["n_orders_after"], totals["n_orders_before"]
     if min(n_after.sum(), n_before.sum()) == 0:
         raise TooFew("one of the two windows holds no orders")
-    one = np.ones(len(totals))
+    sums = (float(before.sum()), float(after.sum()))
+    is_defined = min(sums) > 0
+    share = np.full(len(totals), 1.0 if is_defined else 1 / len(totals))
     change = estimate_ratio_change(
-        (before, one), (after, one), as_of=as_of, relative=True, level=level
+        (before, share),
+        (after, share),
+        as_of=as_of,
+        relative=is_defined,
+        unit="share" if is_defined else currency,
+        level=level,
     )
-    order_amount = estimate_ratio(after, n_after, unit=currency, as_of=as_of, level=level)
-    order_change = estimate_ratio_change(
-        (before, n_before), (after, n_after), as_of=as_of, relative=True, level=level
+    order_change = (
+        _at_least_nothing(
+            estimate_ratio_change(
+                (before, n_before), (after, n_after), as_of=as_of, relative=True, level=level
+            )
+        )
+        if is_defined
+        else None
     )
     active = (int((n_before > 0).sum()), int((n_after > 0).sum()))
-    sums = (float(before.sum()), float(after.sum()))
-    orders = (int(n_before.sum()), int(n_after.sum()))
+    return RevenueChange(
+        revenue=Measured(value=sums[1], unit=currency, n=active[1], as_of=as_of),
+        revenue_before=Measured(value=sums[0], unit=currency, n=active[0], as_of=as_of),
+        change=_at_least_nothing(change) if is_defined else change,
+        drivers=_drivers(sums, (int(n_before.sum()), int(n_after.sum())), active)
+        if is_defined
+        else (),
+        order_amount=estimate_ratio(after, n_after, unit=currency, as_of=as_of, level=level),
+        order_amount_change=order_change,
+        comparison=comparison,
+    )
+
+
+def _at_least_nothing(change: Estimate) -> Estimate:
+    """What is above zero before and after cannot fall by more than all of it."""
+    return replace(change, lower=max(change.lower, -1.0))
+
+
+def _drivers(
+    sums: tuple[float, float], orders: tuple[int, int], active: tuple[int, int]
+) -> tuple[tuple[str, float], ...]:
     factors = (
         ("Active customers", active[0], active[1]),
         ("Orders per customer", orders[0] / active[0], orders[1] / active[1]),
         ("Spend per order", sums[0] / orders[0], sums[1] / orders[1]),
     )
     mean = _logarithmic_mean(*sums)
-    return RevenueChange(
-        revenue=Measured(value=sums[1], unit=currency, n=active[1], as_of=as_of),
-        revenue_before=Measured(value=sums[0], unit=currency, n=active[0], as_of=as_of),
-        change=change,
-        drivers=tuple((name, mean * math.log(new / old)) for name, old, new in factors),
-        order_amount=order_amount,
-        order_amount_change=order_change,
-        comparison=comparison,
-    )
+    return tuple((name, mean * math.log(new / old)) for name, old, new in factors)
 
 
 def _logarithmic_mean(a: float, b: float) -> float:
@@ -119,6 +144,7 @@ def estimate_concentration(
         TooFew: Fewer than ten customers in the top group.
     """
     revenue = features["revenue_amount"].astype(float).clip(lower=0).to_numpy()
+    share = estimate_top_share(revenue, top=top, as_of=as_of, level=level)
     ordered = np.sort(revenue)[::-1]
     tenths = np.array_split(ordered, 10)
     curve = pd.DataFrame(
@@ -129,7 +155,7 @@ def estimate_concentration(
         }
     )
     return Concentration(
-        share=estimate_top_share(revenue, top=top, as_of=as_of, level=level),
+        share=share,
         top=Measured(value=top, unit="share", n=len(revenue), as_of=as_of),
         curve=curve,
     )
@@ -195,7 +221,10 @@ def describe_rfm(
     group = _merge_small(group, minimum_cell_size)
     if len(np.unique(group)) < 2:
         raise TooFew(f"no two groups have {minimum_cell_size} customers")
-    revenue = features["revenue_amount"].astype(float)
+    # Customers who took back more than they bought bring nothing, and no group more than all.
+    revenue = features["revenue_amount"].astype(float).clip(lower=0)
+    if revenue.sum() <= 0:
+        raise TooFew("no customer has brought money that was not taken back")
     frame = pd.DataFrame(
         {"group": group, "revenue": revenue, "days": features["days_since_last_order"]}
     )
@@ -248,6 +277,7 @@ class CategoryMoves:
 
     moves: pd.DataFrame
     strongest: tuple[str, Estimate] | None
+    comparison: Comparison
 
 
 def estimate_category_moves(
@@ -271,7 +301,7 @@ def estimate_category_moves(
     Raises:
         TooFew: Fewer than two categories can be compared.
     """
-    by_day = dated(lines)
+    by_day = dated(lines, returned_within_days=comparison.settling_days or None)
 
     def spend(days: tuple[date, date]) -> pd.DataFrame:
         chosen = by_day.filter(within(by_day.order_date, days))
@@ -283,6 +313,8 @@ def estimate_category_moves(
     ]
     everyone = totals[0].index.union(totals[1].index)
     total_before, total_after = (t.reindex(everyone, fill_value=0.0) for t in totals)
+    if min(total_before.sum(), total_after.sum()) <= 0:
+        raise TooFew("in one of the two windows more money was taken back than came in")
     rows, estimates = [], []
     for category in sorted(set(before["category"]) & set(after["category"])):
         parts = [
@@ -310,4 +342,4 @@ def estimate_category_moves(
     clear = [i for i in range(len(moves)) if moves["is_clear"].iloc[i]]
     best = max(clear, key=lambda i: abs(estimates[i].value), default=None)
     strongest = (str(moves["category"].iloc[best]), estimates[best]) if best is not None else None
-    return CategoryMoves(moves=moves, strongest=strongest)
+    return CategoryMoves(moves=moves, strongest=strongest, comparison=comparison)

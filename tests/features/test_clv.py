@@ -62,6 +62,8 @@ def orders_of(frame: pd.DataFrame) -> ibis.Table:
         customer_id=raw.customer_id.cast("string"),
         order_date=raw["date"].cast("date"),
         amount=raw.amount.cast("decimal(18, 4)"),
+        # As a market that declares that an order of nothing is an order.
+        is_purchase=raw.amount >= 0,
     )
 
 

@@ -213,3 +213,36 @@ def test_the_simulated_shop_ranks_older_bands_as_more_silent() -> None:
     assert check.verdict is Verdict.PASS
     assert finding.value == result.silent
     assert len(chart_engagement(result, market="here", source="x").table.rows) == len(bands)
+
+
+@pytest.mark.case("119d")
+def test_equals_have_no_ranking() -> None:
+    counts = pd.DataFrame(
+        {
+            "customer_id": [f"c{i:03}" for i in range(300)],
+            "band": ["18-24", "25-34", "60+"] * 100,
+            "app": 5,
+            "web": 5,
+        }
+    )
+    alike = estimate_engagement(
+        counts,
+        weights={"all": {"app": 1.0, "web": 0.7}, "18-24": {"app": 1.3}},
+        as_of=date(2024, 12, 31),
+        window_days=90,
+        minimum_cell_size=10,
+        seed=1,
+    )
+    contact, weights = describe_engagement(alike)
+    assert weights.verdict is Verdict.NOT_MEASURABLE
+    assert "most engaged" not in f"{contact.so_what} {weights.statement}"
+    counts.loc[0, "app"] = 6
+    other = estimate_engagement(
+        counts,
+        weights={"all": {"app": 1.0}},
+        as_of=date(2024, 12, 31),
+        window_days=90,
+        minimum_cell_size=10,
+        seed=1,
+    )
+    assert other.is_ranked
