@@ -114,6 +114,7 @@ def estimate_ratio_change(
     *,
     as_of: date,
     relative: bool,
+    unit: str | None = None,
     level: float = 0.95,
 ) -> Estimate:
     """The change of a ratio between two periods seen on the same customers.
@@ -123,8 +124,8 @@ def estimate_ratio_change(
 
     Args:
         before: Numerator and denominator per customer, same order as in `after`.
-        relative: Change as a share of the ratio before (unit `change`), else the difference of
-            two shares (unit `difference`).
+        relative: Change as a share of the ratio before (unit `change`), else in its own unit.
+        unit: Of a change that is not relative; by default that of two shares (`difference`).
 
     Returns:
         The change; its `n` counts customers with a denominator in either period.
@@ -145,7 +146,8 @@ def estimate_ratio_change(
         change = ratio_after - ratio_before
         residual = residual_after - residual_before
     half = _half_width(residual, min(freedom_before, freedom_after), level)
-    lowest, highest = UNIT_BOUNDS[unit := "change" if relative else "difference"]
+    unit = "change" if relative else unit or "difference"
+    lowest, highest = UNIT_BOUNDS.get(unit, (-math.inf, math.inf))
     if not lowest <= change <= highest:
         raise TooFew(f"a {unit} of {change:+.0%} has no meaning: less than nothing is left")
     return Estimate(

@@ -226,7 +226,7 @@ def _change(now: Estimate, then: Estimate, together: float, *, n: int) -> Estima
         value=change,
         lower=max(-1.0, change - reach(now.value - now.lower, then.upper - then.value)),
         upper=min(1.0, change + reach(now.upper - now.value, then.value - then.lower)),
-        unit="share",
+        unit="difference",
         n=n,
         as_of=now.as_of,
         level=now.level,

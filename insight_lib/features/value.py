@@ -79,7 +79,7 @@ def estimate_revenue_change(
         (after, share),
         as_of=as_of,
         relative=is_defined,
-        unit="share" if is_defined else currency,
+        unit=currency,
         level=level,
     )
     order_change = (
