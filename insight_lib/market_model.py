@@ -35,6 +35,7 @@ class ColumnSource(Model):
         values: Source value to canonical value; a value not listed is a fault of the row.
         format: How dates and instants are written (strptime), for text sources.
         zone: Zone of instants written without one; the market's zone if not given.
+        sign: `reversed` where the source writes with the other sign, e.g. discounts as -2.50.
     """
 
     from_: str | None = Field(default=None, alias="from")
@@ -48,6 +49,7 @@ class ColumnSource(Model):
     values: dict[str, str] = {}
     format: str | None = None
     zone: str | None = None
+    sign: Literal["as_is", "reversed"] = "as_is"
 
     @model_validator(mode="after")
     def _one_origin(self) -> ColumnSource:
@@ -85,6 +87,14 @@ class Source(Model):
             or a path below the project, with `*` for several files of one shape.
         filter: Keep only rows whose source column has this value, e.g. one country of a file
             that holds several. Counted as out of scope, not as quarantined.
+        exclude: Leave out rows whose source column has one of these values, e.g. lines that
+            are fees or postage. Counted as out of scope.
+        delivery: `full`: the files are the whole table, and a row that is not in them has ended.
+            `changes`: files hold what is new or changed. `window`: files hold the last days.
+            Not declared: like `full`, but a file that is no longer there takes no row with it.
+        newest_by: Source column that says which of several rows with one key is the newest.
+        newest_file: Pattern whose first group, found in the file's name, says which file is
+            newer. Without either, the file that was first loaded last.
     """
 
     location: str
@@ -93,6 +103,10 @@ class Source(Model):
     columns: dict[str, ColumnSource] = Field(min_length=1)
     unused: tuple[str, ...] = ()
     filter: dict[str, str] = {}
+    exclude: dict[str, tuple[str, ...]] = {}
+    delivery: Literal["full", "changes", "window"] | None = None
+    newest_by: str | None = None
+    newest_file: str | None = None
     delimiter: str = Field(default=",", min_length=1, max_length=1)
     quote: str = Field(default='"', min_length=1, max_length=1)
     decimal: Literal[".", ","] = "."
@@ -102,14 +116,35 @@ class Source(Model):
     @field_validator("location")
     @classmethod
     def _safe_location(cls, value: str) -> str:
-        if re.search(r"(^|/)\.\.(/|$)|\\|\0|%2e", value, re.IGNORECASE):
+        if re.search(r"(^|/)\.\.(/|$)|\\|[\0-\x1f]|%2e", value, re.IGNORECASE):
             raise ValueError("a location inside the project, without '..'")
+        if value.startswith(("package://", "simulated://")):
+            if not re.fullmatch(r"(package|simulated)://[\w-]+(/[^/]+)+", value):
+                raise ValueError("package://name/path, without an empty part")
+        elif not value.strip() or value.startswith(("/", "~")) or "://" in value:
+            raise ValueError("a path below the project, e.g. raw/orders.csv")
         return value
+
+    @field_validator("newest_file")
+    @classmethod
+    def _is_pattern(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"a regular expression ({error})") from error
+        return value
+
+    @model_validator(mode="after")
+    def _one_order(self) -> Source:
+        if self.newest_by and self.newest_file:
+            raise ValueError("newest_by or newest_file, not both")
+        return self
 
     @property
     def used(self) -> tuple[str, ...]:
         """Source columns that the mapping reads, each once, in order."""
-        names = [*(c for source in self.columns.values() for c in source.used), *self.filter]
+        names = [*(c for source in self.columns.values() for c in source.used)]
+        names += [*self.filter, *self.exclude, *([self.newest_by] if self.newest_by else [])]
         return tuple(dict.fromkeys(names))
 
 

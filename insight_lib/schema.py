@@ -377,7 +377,7 @@ _TABLES = (
         customer="customer_id",
         columns=(
             _text("opportunity_id", "opportunity", required=True, tags=_ID),
-            _customer(),
+            _customer(required=False),  # a lead may not be a customer yet
             _text("pipeline_stage", "stage of the pipeline", required=True),
             _count("stage_number", "order of the stage, from 1", required=True, minimum=1),
             _date("entered_date", "day it entered the stage, local", required=True),

@@ -42,6 +42,13 @@ _FLOAT_NOISE = {"DOUBLE": 1e-9, "FLOAT": 1e-6}
 # Types that hold any sum of the parts, so that adding up cannot overflow.
 _WIDE = {Type.MONEY: "DECIMAL(38,4)", Type.INTEGER: "HUGEINT", Type.NUMBER: "DOUBLE"}
 _LARGEST_ID = 1e19
+AFTER_TODAY = "after today,"
+# Days that end something, and the day on which it begins.
+_BEGINS = {
+    "campaigns": {"end_date": "start_date"},
+    "contracts": {"end_date": "start_date", "term_end_date": "start_date"},
+    "opportunities": {"left_date": "entered_date"},
+}
 _TEST_CURRENCIES = {"XTS", "XXX"}
 _ONE_CURRENCY = (
     "transactions",
@@ -56,11 +63,20 @@ _ONE_CURRENCY = (
 
 @dataclass(frozen=True)
 class MappedColumn:
-    """One canonical column: the SQL that makes it, and the SQL of what may be wrong with it."""
+    """One canonical column: the SQL that makes it, and the SQL of what may be wrong with it.
+
+    Attributes:
+        reason: Why the row cannot be loaded, or NULL.
+        doubt: Why the value is set aside and the row kept, or NULL: an optional column that does
+            not fit must not cost a sale.
+        is_derived: Read off other canonical columns, so a step later.
+    """
 
     name: str
     value: str
-    reasons: tuple[str, ...]
+    reason: str = "NULL"
+    doubt: str = "NULL"
+    is_derived: bool = False
 
 
 def quoted(name: str) -> str:
@@ -74,12 +90,17 @@ def literal(text: str) -> str:
 
 
 def map_columns(
-    schema: TableSchema, source: Source, market: MarketConfig, types: Mapping[str, str]
+    schema: TableSchema,
+    source: Source,
+    market: MarketConfig,
+    types: Mapping[str, str],
+    today: date,
 ) -> list[MappedColumn]:
     """The mapped columns of a table, in schema order, with derived local columns.
 
     Args:
         types: Engine type of each source column (all VARCHAR for text sources).
+        today: What has happened cannot be dated later.
     """
     mapped = []
     for column in schema.columns:
@@ -88,10 +109,10 @@ def map_columns(
             instant = column.name.removesuffix("_local") + "_at"
             if instant in source.columns:
                 value = f"{quoted(instant)} AT TIME ZONE {literal(market.zone)}"
-                mapped.append(MappedColumn(column.name, value, ()))
+                mapped.append(MappedColumn(column.name, value, is_derived=True))
             continue
         if origin is not None:
-            mapped.append(_map_column(schema, column, origin, source, market, types))
+            mapped.append(_map_column(schema, column, origin, source, market, types, today))
     return mapped
 
 
@@ -102,17 +123,52 @@ def _map_column(
     source: Source,
     market: MarketConfig,
     types: Mapping[str, str],
+    today: date,
 ) -> MappedColumn:
     if origin.sum or origin.multiply:
         value, reasons = _combined(column, origin, source, types)
     else:
         value, reasons = _single(column, origin, source, market, types)
+    is_needed = column.required or column.name in (*schema.key, schema.time, "currency")
     if column.required or column.name in schema.key:
         reasons.append("WHEN {v} IS NULL THEN 'missing'")
-    reasons += _limits(schema, column, source, market)
+    reasons += _limits(schema, column, source, market, today)
     cases = " ".join(reason.replace("{v}", quoted(column.name)) for reason in reasons)
-    tagged = f"CASE {cases} END"
-    return MappedColumn(column.name, value, (f"{literal(column.name + ': ')} || ({tagged})",))
+    tagged = f"{literal(column.name + ': ')} || (CASE {cases} END)"
+    if is_needed:
+        before = _ordered(schema, column, source)
+        return MappedColumn(column.name, value, f"coalesce({tagged}, {before})")
+    return MappedColumn(column.name, value, _ordered(schema, column, source), tagged)
+
+
+def _ordered(schema: TableSchema, column: Column, source: Source) -> str:
+    """The reason of a row whose end comes before its beginning."""
+    first = _BEGINS.get(schema.name, {}).get(column.name)
+    if first is None or first not in source.columns:
+        return "NULL"
+    end, begin = quoted(column.name), quoted(first)
+    return f"CASE WHEN {end} < {begin} THEN {literal(f'{column.name}: before {first}')} END"
+
+
+def ambiguous_days(schema: TableSchema, source: Source) -> list[tuple[str, str]]:
+    """Columns whose declared format puts day and month in one order, as (canonical, source).
+
+    A file that holds both orders is read wrong without a word wherever both parts are twelve
+    or less, so such a column has to be looked at as a whole.
+    """
+    found = []
+    for column in schema.columns:
+        origin = source.columns.get(column.name)
+        if origin is not None and origin.from_ and swapped(origin.format) is not None:
+            found.append((column.name, origin.from_))
+    return found
+
+
+def swapped(format_: str | None) -> str | None:
+    """The same format with day and month in the other order; None where it has not both."""
+    if format_ is None or "%d" not in format_ or "%m" not in format_:
+        return None
+    return format_.replace("%d", "\0").replace("%m", "%d").replace("\0", "%m")
 
 
 def _single(
@@ -135,6 +191,8 @@ def _single(
         raw, raw_type = f"(CASE {given} {cases} END)", "VARCHAR"
         reasons.append(f"WHEN {given} IS NOT NULL AND {raw} IS NULL THEN 'value not listed'")
     value = _typed(raw, raw_type, column, origin, source, market)
+    if origin.sign == "reversed":
+        value = f"(-({value}))"
     reasons.append(f"WHEN {raw} IS NOT NULL AND {{v}} IS NULL THEN 'not {_kind(column.type)}'")
     if column.type is Type.MONEY:
         reasons += _more_decimals(raw, raw_type, "{v}", source)
@@ -217,7 +275,14 @@ def _number(raw: str, raw_type: str, type_: Type, source: Source) -> str:
     """A number of a canonical type; NULL where the value is not one, or not finite."""
     if raw_type == "VARCHAR":
         raw = _number_text(raw, type_, source)
+    if raw_type == "BOOLEAN":  # yes is not one euro
+        return f"CAST(NULL AS {type_.value})"
     cast = f"TRY_CAST({raw} AS {type_.value})"
+    if type_ is Type.NUMBER and (raw_type == "VARCHAR" or "INT" in raw_type):
+        # A whole number beyond what a double holds would come back as its neighbour.
+        whole = f"TRY_CAST({raw} AS HUGEINT)"
+        fits = f"({whole} IS NULL OR abs({whole}) <= {2**53})"
+        return f"(CASE WHEN isfinite({cast}) AND {fits} THEN {cast} END)"
     if type_ is Type.NUMBER:
         return f"(CASE WHEN isfinite({cast}) THEN {cast} END)"
     if type_ is Type.INTEGER and _is_inexact(raw_type):
@@ -322,7 +387,9 @@ def _kind(type_: Type) -> str:
     }[type_]
 
 
-def _limits(schema: TableSchema, column: Column, source: Source, market: MarketConfig) -> list[str]:
+def _limits(
+    schema: TableSchema, column: Column, source: Source, market: MarketConfig, today: date
+) -> list[str]:
     limits = []
     if column.minimum is not None:
         limits.append(f"WHEN {{v}} < {column.minimum:g} THEN 'below {column.minimum:g}'")
@@ -368,4 +435,7 @@ def _limits(schema: TableSchema, column: Column, source: Source, market: MarketC
             f"WHEN {local} NOT BETWEEN DATE '{first}' AND DATE '{last}' "
             f"THEN 'outside {first} to {last}'"
         )
+        if column.type is Type.INSTANT and column.name == schema.time:
+            # Somewhere it is tomorrow already.
+            limits.append(f"WHEN {local} > DATE '{today}' + 1 THEN '{AFTER_TODAY} {today}'")
     return limits

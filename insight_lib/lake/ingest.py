@@ -1,25 +1,38 @@
 """Ingest: declared sources into canonical tables; every row is loaded or has a reason.
 
-Rows in = loaded + quarantined + out of scope, counted independently of the engine that
-loads them, or the ingest of that table stops before anything is committed.
+Rows in = loaded + quarantined + out of scope + superseded, counted independently of the engine
+that loads them, or the ingest of that table stops before anything is committed.
 """
 
 from __future__ import annotations
 
-import csv
-import difflib
+import errno
 import hashlib
-import importlib.util
 import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import date, timedelta
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from insight_lib.lake.contract import RAW, MappedColumn, literal, map_columns, quoted
+from insight_lib.lake.complete_days import last_complete_day
+from insight_lib.lake.contract import (
+    AFTER_TODAY,
+    RAW,
+    MappedColumn,
+    ambiguous_days,
+    literal,
+    map_columns,
+    quoted,
+    swapped,
+)
+from insight_lib.lake.deliveries import FileSeen, check_replaceable, look_at
+from insight_lib.lake.faults import SourceFault as SourceFault
+from insight_lib.lake.faults import shown
+from insight_lib.lake.links import measure_links
+from insight_lib.lake.sources import Opened, locate, open_source
 from insight_lib.lake.store import (
     LakeError,
     Manifest,
@@ -27,11 +40,12 @@ from insight_lib.lake.store import (
     locked,
     market_root,
     read_manifest,
+    table_files,
     write_manifest,
     write_table,
 )
 from insight_lib.market_model import MarketConfig, Source
-from insight_lib.schema import TABLES, TableSchema, Type
+from insight_lib.schema import TABLES, TableSchema
 
 if TYPE_CHECKING:
     import duckdb
@@ -39,15 +53,9 @@ if TYPE_CHECKING:
 
 _MEMORY = "1GB"
 _LONGEST_WAIT_SECONDS = 1800.0
-# The reader wants a text that stands for "missing"; ours is decided later, column by column.
-_NO_TEXT = "\x1fmissing\x1f"
 _BATCH_ROWS = 100_000
-_SCAN_BYTES = 16 * 2**20
-# A last day so long after the one before it is a wrong date sooner than a pause.
-_LONGEST_PAUSE_DAYS = 60
-_REASONS_SHOWN = 3
 # Raise when a change of this module changes what is loaded from the same source.
-_CONTRACT_VERSION = 2
+_CONTRACT_VERSION = 3
 
 
 def quarantine_root(lake: Path, region: str, market: str) -> Path:
@@ -62,10 +70,6 @@ def _quarantine(folder: Path) -> Path:
     return folder.parent / "_quarantine" / folder.name
 
 
-class SourceFault(Exception):
-    """A source that cannot be read as declared; names file, field and next step."""
-
-
 @dataclass(frozen=True)
 class TableIngest:
     """What happened to one table: `entry` if it is current now, or the fault."""
@@ -76,12 +80,51 @@ class TableIngest:
     fault: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Delivery:
+    """One reading of one source: what it takes to load it."""
+
+    schema: TableSchema
+    source: Source
+    market: MarketConfig
+    files: list[Path]
+    seen: tuple[FileSeen, ...]
+    folder: Path
+    digest: str
+    declaration: str
+    previous: TableEntry | None
+    today: date
+    rebuild: bool
+
+    @property
+    def where(self) -> str:
+        return f"{self.files[0].name}: {self.schema.name}"
+
+    @property
+    def gone(self) -> list[str]:
+        """Files that were loaded and are no longer there."""
+        names = {file.name for file in self.seen}
+        before = self.previous.files if self.previous else ()
+        return [entry["name"] for entry in before if entry["name"] not in names]
+
+    @property
+    def may_lose(self) -> bool:
+        """Whether fewer rows than before may be meant: declared anew, or said by a person."""
+        return (
+            self.rebuild
+            or self.source.location.startswith("simulated://")
+            or (self.previous is not None and self.previous.declaration != self.declaration)
+        )
+
+
 def ingest_market(
     lake: Path,
     market: MarketConfig,
     root: Path,
     *,
     force: bool = False,
+    rebuild: bool = False,
+    today: date | None = None,
     wait_seconds: float = _LONGEST_WAIT_SECONDS,
     report: Callable[[TableIngest], None] = lambda _: None,
 ) -> list[TableIngest]:
@@ -93,14 +136,17 @@ def ingest_market(
     Args:
         lake: The lake, `Project.lake_dir`.
         root: Folder that relative source locations start from.
+        rebuild: Take the files as the whole truth: rows that they no longer hold have ended.
+            Refusals of consent stay all the same.
+        today: Nothing can have happened later; the day of the clock if not given.
         wait_seconds: How long to wait for another process that writes this market.
         report: Called after each table.
 
     Raises:
-        LakeError: Another process is writing this market, the lake is torn, or the last
-            complete day cannot be told from the data.
+        LakeError: Another process is writing this market, or the lake is torn.
     """
     folder = market_root(lake, market.region, market.id)
+    today = today or datetime.now(UTC).date()
     results = []
     with locked(folder, wait_seconds=wait_seconds):
         _sweep(folder)
@@ -110,34 +156,58 @@ def ingest_market(
             if not force:
                 raise
             manifest = None
-        entries = dict(manifest.tables) if manifest else {}
-        as_of = manifest.as_of if manifest else None
+        manifest = manifest or Manifest(as_of=None, tables={})
+        entries, refused = dict(manifest.tables), dict(manifest.refused)
         for table in [name for name in entries if name not in market.sources]:
-            del entries[table]
+            if table != "consents":  # what was refused stays refused
+                del entries[table]
+        refused = {name: why for name, why in refused.items() if name in market.sources}
         for name, source in market.sources.items():
+            previous = entries.get(name)
             try:
-                files = _locate(source, folder, root)
-                digest = _digest(source, market, files)
-                current = entries.get(name)
-                if current and current.source_digest == digest and not force:
-                    result = TableIngest(name, False, current)
+                delivery = _look(
+                    TABLES[name], source, market, folder, root, previous, today, rebuild
+                )
+                is_same = previous is not None and previous.source_digest == delivery.digest
+                if is_same and previous and not (force or rebuild or _waits_for_its_day(previous)):
+                    result = TableIngest(name, False, previous)
                 else:
-                    entry = _ingest_table(
-                        TABLES[name], source, market, files, folder, digest, current
-                    )
-                    entries[name] = entry
-                    result = TableIngest(name, True, entry)
-                    write_manifest(folder, Manifest(as_of=as_of, tables=entries))
+                    entries[name] = _ingest_table(delivery)
+                    result = TableIngest(name, True, entries[name])
+                refused.pop(name, None)
             except SourceFault as error:
-                result = TableIngest(name, False, entries.get(name), str(error))
+                result = TableIngest(name, False, previous, str(error))
             except Exception as error:  # whatever it is, the other tables and markets go on
-                words = f"{type(error).__name__}: {error}; see docs/how-to/when-a-run-fails.md"
-                result = TableIngest(name, False, entries.get(name), words)
+                result = TableIngest(name, False, previous, _unforeseen(error))
+            if result.fault:
+                refused[name] = result.fault
+            if result.was_read or result.fault:
+                now = replace(manifest, tables=entries, refused=refused)
+                write_manifest(folder, now)
             results.append(result)
             report(result)
-        as_of = _last_complete_day(folder, market, entries)
-        write_manifest(folder, Manifest(as_of=as_of, tables=entries))
+        as_of, questions = last_complete_day(folder, market, entries)
+        links = manifest.links
+        if manifest.tables != entries or not links:
+            links = tuple(asdict(link) for link in measure_links(folder, entries))
+        write_manifest(
+            folder,
+            Manifest(
+                as_of=as_of, tables=entries, refused=refused, questions=questions, links=links
+            ),
+        )
     return results
+
+
+def _unforeseen(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full; free some space and run again"
+    return f"{type(error).__name__}: {error}; see docs/how-to/when-a-run-fails.md"
+
+
+def _waits_for_its_day(entry: TableEntry) -> bool:
+    """Whether rows were set aside only because their day had not come."""
+    return any(AFTER_TODAY in reason for reason in entry.reasons)
 
 
 def _sweep(folder: Path) -> None:
@@ -148,145 +218,187 @@ def _sweep(folder: Path) -> None:
     shutil.rmtree(folder / "_quarantine", ignore_errors=True)
 
 
-def _locate(source: Source, folder: Path, root: Path) -> list[Path]:
-    location = source.location
-    if location.startswith("package://"):
-        package, _, inside = location.removeprefix("package://").partition("/")
-        spec = importlib.util.find_spec(package)
-        if spec is None or spec.origin is None:
-            raise SourceFault(
-                f"{location}: package {package} is not installed; "
-                f"run `pip install {package.replace('_', '-')}`"
-            )
-        files = [Path(spec.origin).parent / inside]
-    elif location.startswith("simulated://"):
-        # Beside the regions, so that no market's engine can read what the simulation knows.
-        simulated = folder.parent.parent / "_simulated"
-        files = [simulated / f"{location.removeprefix('simulated://')}.parquet"]
-    else:
-        base = Path(location)
-        files = sorted(root.glob(location)) if not base.is_absolute() else [base]
-        if not base.is_absolute():
-            outside = [f for f in files if root.resolve() not in f.resolve().parents]
-            if outside:
-                raise SourceFault(f"{outside[0]}: a link that leaves the project; copy the file")
-    missing = [file for file in files if not file.is_file()]
-    if missing or not files:
-        raise SourceFault(
-            f"{missing[0] if missing else location}: no such file; correct `location`"
-        )
-    if empty := [file for file in files if file.stat().st_size == 0]:
-        raise SourceFault(f"{empty[0]}: the file is empty; deliver it again")
-    return files
-
-
-def _digest(source: Source, market: MarketConfig, files: list[Path]) -> str:
+def _look(
+    schema: TableSchema,
+    source: Source,
+    market: MarketConfig,
+    folder: Path,
+    root: Path,
+    previous: TableEntry | None,
+    today: date,
+    rebuild: bool,
+) -> _Delivery:
+    """Find the files of a source and tell whether they are those of the last ingest."""
+    files = locate(source, folder.parent.parent / "_simulated", root)
+    seen = look_at(files, previous.files if previous else ())
     period = market.period.model_dump(mode="json") if market.period else None
-    content = [
+    declared = [
         _CONTRACT_VERSION,
         source.model_dump(mode="json"),
         period,
         market.zone,
         market.currency,
-        [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files],
     ]
+    declaration = _sha(declared)
+    return _Delivery(
+        schema=schema,
+        source=source,
+        market=market,
+        files=files,
+        seen=seen,
+        folder=folder,
+        digest=_sha([declaration, [(f.name, f.sha256, f.delivery) for f in seen]]),
+        declaration=declaration,
+        previous=previous,
+        today=today,
+        rebuild=rebuild,
+    )
+
+
+def _sha(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _ingest_table(
-    schema: TableSchema,
-    source: Source,
-    market: MarketConfig,
-    files: list[Path],
-    folder: Path,
-    digest: str,
-    previous: TableEntry | None,
-) -> TableEntry:
+def _ingest_table(delivery: _Delivery) -> TableEntry:
     import duckdb
 
-    staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=folder))
+    staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=delivery.folder))
     try:
         with duckdb.connect(str(staging / "staging.duckdb")) as connection:
             connection.execute(f"SET memory_limit='{_MEMORY}'; SET TimeZone='UTC'")
             connection.execute(f"SET temp_directory={literal(str(staging))}")
             try:
-                return _load(connection, schema, source, market, files, folder, digest, previous)
+                return _load(connection, delivery, staging)
             except duckdb.Error as error:
                 first_line = str(error).splitlines()[0]
+                if "No space left" in str(error):
+                    raise SourceFault(_unforeseen(OSError(errno.ENOSPC, ""))) from error
                 raise SourceFault(
-                    f"{files[0].name}: {schema.name}: {first_line}; "
-                    "compare the file with its declaration"
+                    f"{delivery.where}: {shown(first_line)}; compare the file with its declaration"
                 ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _load(
-    connection: duckdb.DuckDBPyConnection,
-    schema: TableSchema,
-    source: Source,
-    market: MarketConfig,
-    files: list[Path],
-    folder: Path,
-    digest: str,
-    previous: TableEntry | None,
-) -> TableEntry:
-    if source.format == "parquet":
-        rows_in, notices = _open_parquet(connection, source, files)
-    else:
-        rows_in, notices = _open_csv(connection, source, files)
-    types = {name: str(type_) for name, type_ in _describe(connection, "raw")}
-    mapped = map_columns(schema, source, market, types)
-    scope = " AND ".join(
-        f"CAST({quoted(RAW + column)} AS VARCHAR) = {literal(value)}"
-        for column, value in source.filter.items()
-    )
-    _create_views(connection, schema, mapped, scope or "true")
-    accounted = _count(connection, "FROM raw") + _count(connection, "FROM rejected")
-    if accounted != rows_in:
+def _load(connection: duckdb.DuckDBPyConnection, delivery: _Delivery, staging: Path) -> TableEntry:
+    schema, source, previous = delivery.schema, delivery.source, delivery.previous
+    opened = open_source(connection, source, delivery.files, delivery.seen, staging)
+    mapped = _create_views(connection, delivery, opened)
+    accounted = sum(_count(connection, f"FROM {view}") for view in opened.views)
+    accounted += (rejected := _count(connection, "FROM rejected"))
+    if accounted != opened.rows:
         raise SourceFault(
-            f"{files[0].name}: {schema.name}: the file holds {rows_in:,} rows and "
+            f"{delivery.where}: the file holds {opened.rows:,} rows and "
             f"{accounted:,} were read; check quote and delimiter"
         )
-    in_scope = _count(connection, "FROM canonical")
-    rejected = _count(connection, "FROM rejected")
-    bad = _count(connection, "FROM bad")
-    loaded = in_scope - bad
+    _check_days(connection, delivery, opened)
+    in_scope = _count(connection, "FROM step")
+    bad, superseded = _count(connection, "FROM bad"), _count(connection, "FROM superseded")
+    loaded = in_scope - bad - superseded
     reasons = _reasons(connection)
-    _check_replaceable(
-        f"{files[0].name}: {schema.name}",
+    columns = [column.name for column in mapped]
+    good = (
+        f"SELECT {', '.join(map(quoted, columns))} FROM canonical "
+        "ANTI JOIN bad USING (source_row) ANTI JOIN superseded USING (source_row)"
+    )
+    kept_query, notices = _kept(connection, delivery, columns, good)
+    kept = _count(connection, f"FROM ({kept_query})") if kept_query else 0
+    if previous is None:  # a first delivery that is refused can still be looked at
+        _write_quarantine(connection, delivery)
+    check_replaceable(
+        delivery.where,
         schema,
-        rows_in,
-        loaded,
-        bad + rejected,
-        reasons,
-        previous,
+        rows_in=opened.rows,
+        in_scope=in_scope + rejected,
+        loaded=loaded + kept,
+        quarantined=bad + rejected,
+        reasons=reasons,
+        rows_before=previous.rows if previous else None,
+        may_lose=delivery.may_lose,
     )
-    columns = ", ".join(quoted(column.name) for column in mapped)
-    good = f"SELECT {columns} FROM canonical ANTI JOIN bad USING (source_row)"
+    everything = f"{good} UNION ALL {kept_query}" if kept_query else good
     version = write_table(
-        folder / schema.name,
-        _counted(connection.sql(good), loaded, schema.name),
-        {"source_digest": digest},
+        delivery.folder / schema.name,
+        _counted(connection.sql(everything), loaded + kept, schema.name),
+        {"source_digest": delivery.digest},
     )
+    if previous is not None:
+        _write_quarantine(connection, delivery)
+    return TableEntry(
+        version=version,
+        rows_in=opened.rows,
+        loaded=loaded,
+        quarantined=bad + rejected,
+        out_of_scope=opened.rows - rejected - in_scope,
+        superseded=superseded,
+        corrected=_count(
+            connection, "FROM (SELECT DISTINCT key_hash FROM superseded WHERE is_other)"
+        ),
+        kept=kept,
+        doubted=_doubted(connection),
+        source_digest=delivery.digest,
+        declaration=delivery.declaration,
+        files=tuple(file.to_json() for file in delivery.seen),
+        reasons=reasons,
+        notices=(*opened.notices, *notices, *_thousandfold(connection, delivery, opened)),
+    )
+
+
+def _write_quarantine(connection: duckdb.DuckDBPyConnection, delivery: _Delivery) -> None:
     write_table(
-        _quarantine(folder) / schema.name,
+        _quarantine(delivery.folder) / delivery.schema.name,
         connection.sql(
             "SELECT source_row, reasons, raw FROM bad UNION ALL "
             "SELECT source_row, [reason], raw FROM rejected ORDER BY source_row"
         ).to_arrow_table(),
-        {"source_digest": digest, "version": str(version)},
+        {"source_digest": delivery.digest},
     )
-    return TableEntry(
-        version=version,
-        rows_in=rows_in,
-        loaded=loaded,
-        quarantined=bad + rejected,
-        out_of_scope=rows_in - rejected - in_scope,
-        source_digest=digest,
-        reasons=reasons,
-        notices=tuple(notices),
+
+
+def _kept(
+    connection: duckdb.DuckDBPyConnection, delivery: _Delivery, columns: list[str], good: str
+) -> tuple[str, list[str]]:
+    """The rows of earlier deliveries that stay although no file holds them now, as a query.
+
+    Rows of a file that is gone stay unless every delivery is declared to be the whole table;
+    a refusal of consent stays always, until a newer decision of the same person.
+    """
+    schema, source, previous = delivery.schema, delivery.source, delivery.previous
+    if previous is None or not previous.rows:
+        return "", []
+    only = ""
+    is_whole = delivery.rebuild or source.delivery == "full"
+    if schema.name == "consents" and (is_whole or not delivery.gone):
+        only = "WHERE decision = 'refused'"
+    elif is_whole or (source.delivery is None and not delivery.gone):
+        return "", []
+    gone = ", ".join(shown(name) for name in delivery.gone[:3])
+    if any(source.columns[k].row_number for k in schema.key if k in source.columns):
+        if not delivery.gone:
+            return "", []
+        raise SourceFault(
+            f"{gone}: {schema.name}: was loaded and is no longer there, and its rows have no key "
+            "to keep them by; put it back, or declare `delivery: full`"
+        )
+    files, _ = table_files(delivery.folder / schema.name, previous.version)
+    connection.execute(f"CREATE VIEW earlier AS SELECT * FROM read_parquet({files!r})")
+    there = {name for name, *_ in connection.execute("DESCRIBE earlier").fetchall()}
+    connection.execute(f"CREATE VIEW fresh AS {good}")
+    types = {n: t for n, t, *_ in connection.execute("DESCRIBE fresh").fetchall()}
+    chosen = ", ".join(
+        f"CAST({quoted(n) if n in there else 'NULL'} AS {types[n]}) AS {quoted(n)}" for n in columns
     )
+    key = ", ".join(map(quoted, schema.key))
+    query = (
+        f"SELECT {chosen} FROM (SELECT * FROM earlier {only}) AS earlier "
+        f"ANTI JOIN (SELECT {key} FROM canonical) AS now USING ({key})"
+    )
+    if not delivery.gone:
+        return query, []
+    return query, [
+        f"{gone}: {schema.name}: was loaded and is no longer there; its rows stay. Put it back, "
+        "declare `delivery`, or run `insight ingest --rebuild` if they are really gone"
+    ]
 
 
 def _reasons(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
@@ -299,31 +411,64 @@ def _reasons(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     )
 
 
-def _check_replaceable(
-    where: str,
-    schema: TableSchema,
-    rows_in: int,
-    loaded: int,
-    quarantined: int,
-    reasons: Mapping[str, int],
-    previous: TableEntry | None,
-) -> None:
-    """Keep the last good table from a delivery that would lose a refusal, or everything."""
-    first = "; ".join(f"{reason} ({n:,})" for reason, n in list(reasons.items())[:_REASONS_SHOWN])
-    if schema.name == "consents" and quarantined:
-        raise SourceFault(
-            f"{where}: {quarantined:,} of {rows_in:,} rows could not be loaded: {first}; "
-            "a lost refusal leaves a person opted in, so none is loaded; correct the rows"
-        )
-    if previous and previous.loaded and not loaded:
-        raise SourceFault(
-            f"{where}: 0 of {rows_in:,} rows could be loaded; the last good table stays; "
-            f"{first or 'no row is in scope'}; deliver it again, or correct its declaration"
-        )
+def _doubted(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Values of optional columns that were set aside, per reason."""
+    return dict(
+        connection.sql(
+            "SELECT doubt, count(*) FROM (SELECT unnest(doubts) AS doubt FROM step) "
+            "GROUP BY doubt ORDER BY 2 DESC, 1"
+        ).fetchall()
+    )
 
 
-def _describe(connection: duckdb.DuckDBPyConnection, view: str) -> list[tuple[str, str]]:
-    return [(row[0], row[1]) for row in connection.execute(f"DESCRIBE {view}").fetchall()]
+def _check_days(connection: duckdb.DuckDBPyConnection, delivery: _Delivery, opened: Opened) -> None:
+    """Refuse a column that holds both orders of day and month: half of it reads wrong."""
+    if delivery.source.format != "csv":
+        return
+    for name, column in ambiguous_days(delivery.schema, delivery.source):
+        declared = delivery.source.columns[name].format or ""
+        other = swapped(declared) or ""
+        given = quoted(RAW + column)
+        raw = " UNION ALL ".join(f"SELECT {given} FROM {view}" for view in opened.views)
+        row = connection.execute(
+            f"SELECT count(*) FILTER (mine IS NULL AND theirs IS NOT NULL), "
+            f"count(*) FILTER (mine IS NOT NULL AND theirs IS NOT NULL AND mine <> theirs) FROM ("
+            f"SELECT try_strptime(trim({given}), {literal(declared)}) AS mine, "
+            f"try_strptime(trim({given}), {literal(other)}) AS theirs FROM ({raw}))"
+        ).fetchone()
+        unread, either = row or (0, 0)
+        if unread:
+            raise SourceFault(
+                f"{delivery.where}: column {column!r}: {unread:,} rows have day and month in the "
+                f"other order than {declared!r}, and {either:,} more can be read in both; no day "
+                "of this column can be trusted; have it written in one order"
+            )
+
+
+def _thousandfold(
+    connection: duckdb.DuckDBPyConnection, delivery: _Delivery, opened: Opened
+) -> list[str]:
+    """Ask about amounts whose point may be a decimal one although a comma is declared."""
+    if delivery.source.format != "csv" or delivery.source.decimal != ",":
+        return []
+    asked = []
+    for name, origin in delivery.source.columns.items():
+        if not origin.from_ or not name.endswith("amount"):
+            continue
+        given = f"trim({quoted(RAW + origin.from_)})"
+        raw = " UNION ALL ".join(f"SELECT {given} AS g FROM {view}" for view in opened.views)
+        n, large, usual = connection.execute(
+            "SELECT count(*) FILTER (p), median(abs(v)) FILTER (p), median(abs(v)) FILTER (NOT p) "
+            "FROM (SELECT regexp_full_match(g, '[+-]?[0-9]{1,3}\\.[0-9]{3}') AS p, "
+            "TRY_CAST(replace(replace(g, '.', ''), ',', '.') AS DOUBLE) AS v "
+            f"FROM ({raw}))"
+        ).fetchone() or (0, None, None)
+        if n and usual and large and large > 100 * usual:
+            asked.append(
+                f"column {origin.from_}: {n:,} values with a point are read as whole thousands, "
+                f"{large / usual:,.0f} times the usual size; is the point a decimal one there?"
+            )
+    return asked
 
 
 def _count(connection: duckdb.DuckDBPyConnection, rest: str) -> int:
@@ -348,233 +493,113 @@ def _counted(relation: Any, expected: int, table: str) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(reader.schema, batches())
 
 
-_NO_REJECTS = "CREATE TABLE rejected (source_row BIGINT, reason VARCHAR, raw VARCHAR)"
-
-
-def _open_parquet(
-    connection: duckdb.DuckDBPyConnection, source: Source, files: list[Path]
-) -> tuple[int, list[str]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    rows = 0
-    for file in files:
-        try:
-            parquet = pq.ParquetFile(file)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise SourceFault(
-                f"{file}: not a whole Parquet file ({error}); deliver it again"
-            ) from error
-        _check_header(file, parquet.schema_arrow.names, source)
-        rows += parquet.metadata.num_rows
-    extra = sorted(set(parquet.schema_arrow.names) - set(source.used) - set(source.unused))
-    columns = _raw_columns(source)
-    paths = ", ".join(literal(str(file)) for file in files)
-    # With several files the row number of each starts anew: number them through.
-    row = "file_row_number" if len(files) == 1 else "row_number() OVER () - 1"
-    connection.execute(
-        f"CREATE VIEW raw AS SELECT {row} AS source_row, {columns} "
-        f"FROM read_parquet([{paths}], file_row_number={len(files) == 1})"
-    )
-    connection.execute(_NO_REJECTS)
-    return rows, [f"column {name} is not declared" for name in extra]
-
-
-def _raw_columns(source: Source) -> str:
-    """The source's columns under names that no canonical column has."""
-    return ", ".join(f"{quoted(name)} AS {quoted(RAW + name)}" for name in source.used)
-
-
-def _check_header(file: Path, header: list[str], source: Source) -> None:
-    faults = []
-    folded: dict[str, str] = {}
-    for position, name in enumerate(header, start=1):
-        if not name.strip():
-            faults.append(
-                f"header: column {position} has no name; name it, or remove the delimiter after it"
-            )
-            continue
-        if name.casefold() in folded:
-            twin = folded[name.casefold()]
-            faults.append(f"header: {twin!r} and {name!r} are the same but for case")
-        folded.setdefault(name.casefold(), name)
-    for name in source.used:
-        if name not in header:
-            close = difflib.get_close_matches(name, header, n=1, cutoff=0.5)
-            hint = f"did you mean {close[0]!r}?" if close else f"the file has {', '.join(header)}"
-            faults.append(f"column {name!r} is missing; {hint}")
-    if faults:
-        raise SourceFault("\n".join(f"{file.name}: {fault}" for fault in faults))
-
-
-def _open_csv(
-    connection: duckdb.DuckDBPyConnection, source: Source, files: list[Path]
-) -> tuple[int, list[str]]:
-    notices: list[str] = []
-    rows = 0
-    connection.execute(_NO_REJECTS)
-    for number, file in enumerate(files):
-        header = _csv_header(file, source)
-        _check_header(file, header, source)
-        extra = sorted(set(header) - set(source.used) - set(source.unused))
-        notices += [f"{file.name}: column {name} is not declared" for name in extra]
-        declared = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in header)
-        chosen = _raw_columns(source)
-        select = (
-            f"SELECT {rows} + row_number() OVER () - 1 AS source_row, {chosen} FROM read_csv("
-            f"{literal(str(file))}, columns={{{declared}}}, auto_detect=false, header=true, "
-            f"delim={literal(source.delimiter)}, quote={literal(source.quote)}, "
-            f"escape={literal(source.quote)}, encoding={literal(source.encoding)}, "
-            f"strict_mode=true, nullstr={literal(_NO_TEXT)}, max_line_size=16777216, "
-            f"store_rejects=true, rejects_table='rejects_{number}', rejects_scan='scan_{number}')"
-        )
-        connection.execute(
-            f"CREATE TABLE raw AS {select}" if number == 0 else f"INSERT INTO raw {select}"
-        )
-        connection.execute(
-            f"INSERT INTO rejected SELECT {rows} + line - 2, "
-            f"'line does not fit: ' || min(lower(replace(error_type, '_', ' '))), "
-            f"any_value(csv_line) FROM rejects_{number} GROUP BY line"
-        )
-        rows += _count_csv_records(file, source) - 1
-    return rows, notices
-
-
-def _csv_header(file: Path, source: Source) -> list[str]:
-    encoding = "utf-8-sig" if source.encoding == "utf-8" else source.encoding
-    with file.open(encoding=encoding, newline="", errors="replace") as handle:
-        header = next(csv.reader(handle, delimiter=source.delimiter, quotechar=source.quote), [])
-    if not header:
-        raise SourceFault(f"{file.name}: no header line; the first line must name the columns")
-    if len(header) == 1 and len(source.used) > 1:
-        raise SourceFault(
-            f"{file.name}: the header is one field {header[0][:60]!r} with delimiter "
-            f"{source.delimiter!r}; correct `delimiter`"
-        )
-    return header
-
-
-def _count_csv_records(file: Path, source: Source) -> int:
-    """Records of a CSV file, header included, counted from its bytes alone.
-
-    A line break inside quotes does not end a record. Blank lines are not records.
-    """
-    import numpy as np
-
-    records, quotes, before = 0, 0, ord("\n")
-    quote = ord(source.quote)
-    with file.open("rb") as handle:
-        while chunk := handle.read(_SCAN_BYTES):
-            if source.encoding == "utf-16":  # its line breaks and quotes are two bytes each
-                chunk = chunk.replace(b"\0", b"").removeprefix(b"\xff\xfe")
-            data = np.frombuffer(chunk, dtype=np.uint8)
-            # A carriage return alone ends a line too; before a line feed it is part of it.
-            previous = np.concatenate([[before], data[:-1]])
-            ends = (data == ord("\n")) | (data == ord("\r"))
-            blank = (previous == ord("\n")) | (previous == ord("\r"))
-            inside = (quotes + np.cumsum(data == quote)) % 2 == 1
-            records += int(np.count_nonzero(ends & ~blank & ~inside))
-            quotes += int(np.count_nonzero(data == quote))
-            before = int(data[-1])
-    return records + (0 if before in (ord("\n"), ord("\r")) else 1)
-
-
 def _create_views(
-    connection: duckdb.DuckDBPyConnection,
-    schema: TableSchema,
-    mapped: list[MappedColumn],
-    scope: str,
-) -> None:
-    """`canonical` (every row in scope) and `bad` (those with a reason, and repeated keys)."""
+    connection: duckdb.DuckDBPyConnection, delivery: _Delivery, opened: Opened
+) -> list[MappedColumn]:
+    """`step` and `canonical` (rows in scope), `bad` (with reasons) and `superseded`."""
+    schema, source = delivery.schema, delivery.source
+    mapped: list[MappedColumn] = []
+    steps = []
+    for view, types in opened.views.items():
+        mapped = map_columns(schema, source, delivery.market, types, delivery.today)
+        steps.append(_step(connection, view, types, mapped, _scope(source)))
+    direct = [c for c in mapped if not c.is_derived]
+    later = [c for c in mapped if c.is_derived]
+    connection.execute(f"CREATE VIEW step AS {' UNION ALL '.join(steps)}")
     # Local columns are read off canonical ones, so they come a step later.
-    direct = [c for c in mapped if c.reasons]
-    later = [c for c in mapped if not c.reasons]
-    connection.execute(
-        "CREATE VIEW step AS SELECT *, "
-        + ", ".join(f"{c.value} AS {quoted(c.name)}" for c in direct)
-        + f" FROM raw WHERE {scope}"
-    )
     columns = ["source_row", *(quoted(c.name) for c in direct)]
     columns += [f"{c.value} AS {quoted(c.name)}" for c in later]
     connection.execute(f"CREATE VIEW canonical AS SELECT {', '.join(columns)} FROM step")
+    connection.execute(
+        "CREATE TABLE bad AS SELECT source_row, reasons, raw FROM step WHERE len(reasons) > 0"
+    )
+    connection.execute(
+        "CREATE TABLE superseded (source_row BIGINT, key_hash UBIGINT, is_other BOOLEAN)"
+    )
+    by_row_number = any(
+        source.columns[name].row_number for name in schema.key if name in source.columns
+    )
+    if not by_row_number:
+        _set_aside_versions(connection, schema, [quoted(c.name) for c in direct])
+    return mapped
+
+
+def _scope(source: Source) -> str:
+    kept = [
+        f"CAST({quoted(RAW + column)} AS VARCHAR) = {literal(value)}"
+        for column, value in source.filter.items()
+    ]
+    kept += [
+        f"coalesce(CAST({quoted(RAW + column)} AS VARCHAR), '') NOT IN "
+        f"({', '.join(literal(value) for value in values)})"
+        for column, values in source.exclude.items()
+    ]
+    return " AND ".join(kept) or "true"
+
+
+def _step(
+    connection: duckdb.DuckDBPyConnection,
+    view: str,
+    types: Mapping[str, str],
+    mapped: list[MappedColumn],
+    scope: str,
+) -> str:
+    """Rows of one raw view in canonical columns, with reasons and doubts, as a query."""
+    direct = [c for c in mapped if not c.is_derived]
     raw = ", ".join(
         f"{literal(name.removeprefix(RAW))}: {quoted(name)}"
-        for name, _ in _describe(connection, "raw")
+        for name in types
         if name.startswith(RAW)
     )
-    as_json = f"CAST(to_json({{{raw}}}) AS VARCHAR) AS raw"
-    reasons = ", ".join(reason for column in direct for reason in column.reasons)
-    connection.execute(
-        "CREATE TABLE bad AS SELECT * FROM ("
-        f"SELECT source_row, list_filter([{reasons}], lambda r: r IS NOT NULL) AS reasons, "
-        f"{as_json} FROM step) WHERE len(reasons) > 0"
+    values = ", ".join(f"{c.value} AS {quoted(c.name)}" for c in direct)
+    connection.execute(f"CREATE VIEW {view}_values AS SELECT *, {values} FROM {view} WHERE {scope}")
+    kept = ", ".join(
+        quoted(c.name)
+        if c.doubt == "NULL"
+        else f"CASE WHEN ({c.doubt}) IS NULL THEN {quoted(c.name)} END AS {quoted(c.name)}"
+        for c in direct
     )
-    if any(c.value == "source_row" for c in direct if c.name in schema.key):
-        return
+    reasons = ", ".join(c.reason for c in direct)
+    doubts = ", ".join(c.doubt for c in direct if c.doubt != "NULL") or "NULL"
+    present = "lambda r: r IS NOT NULL"
+    return (
+        f"SELECT source_row, newness, CAST(to_json({{{raw}}}) AS VARCHAR) AS raw, "
+        f"list_filter([{reasons}]::VARCHAR[], {present}) AS reasons, "
+        f"list_filter([{doubts}]::VARCHAR[], {present}) AS doubts, {kept} FROM {view}_values"
+    )
+
+
+def _set_aside_versions(
+    connection: duckdb.DuckDBPyConnection, schema: TableSchema, columns: list[str]
+) -> None:
+    """Of several rows with one key the newest delivery's stays.
+
+    The same row again is set aside; versions that came together are all set aside, because
+    nothing says which of them holds.
+    """
     key = ", ".join(quoted(name) for name in schema.key)
-    values = ", ".join(quoted(c.name) for c in direct)
     connection.execute(
         f"CREATE TABLE repeated AS SELECT hash({key}) AS key_hash FROM step "
-        "GROUP BY key_hash HAVING count(*) > 1"
+        "ANTI JOIN bad USING (source_row) GROUP BY key_hash HAVING count(*) > 1"
     )
     words = ", ".join(schema.key)
     connection.execute(
-        f"INSERT INTO bad SELECT source_row, "
-        f"[CASE variants WHEN 1 THEN '{words}: the same row again' "
-        f"ELSE '{words}: the same key with other values' END], raw FROM ("
-        f"SELECT source_row, {as_json}, "
-        f"row_number() OVER (PARTITION BY {key} ORDER BY source_row) AS nth, "
-        f"count(DISTINCT hash({values})) OVER (PARTITION BY {key}) AS variants "
-        f"FROM step ANTI JOIN bad USING (source_row) "
-        f"WHERE hash({key}) IN (SELECT key_hash FROM repeated)) WHERE nth > 1"
+        "CREATE TABLE versions AS SELECT source_row, raw, key_hash, newest, newness, content, "
+        f"count(DISTINCT content) FILTER (newness = newest) OVER (PARTITION BY {key}) AS variants,"
+        f" any_value(content) FILTER (newness = newest) OVER (PARTITION BY {key}) AS winner, "
+        f"row_number() OVER (PARTITION BY {key}, newness ORDER BY source_row) AS nth FROM ("
+        f"SELECT *, hash({key}) AS key_hash, hash({', '.join(columns)}) AS content, "
+        f"max(newness) OVER (PARTITION BY {key}) AS newest FROM step "
+        f"ANTI JOIN bad USING (source_row) "
+        f"WHERE hash({key}) IN (SELECT key_hash FROM repeated))"
     )
-
-
-def _last_complete_day(
-    folder: Path, market: MarketConfig, entries: Mapping[str, TableEntry]
-) -> date | None:
-    """The declared last day, or the day before the last one that the data touch."""
-    if market.period:
-        return market.period.last_day
-    for name in ("transactions", "interactions", "contracts"):
-        if name not in entries or not entries[name].loaded:
-            continue
-        days = _last_active_days(folder, market, TABLES[name], entries[name].version)
-        if len(days) == 2 and (days[0] - days[1]).days > _LONGEST_PAUSE_DAYS:
-            raise LakeError(
-                f"{market.id}: {name}: the last active day {days[0]} is "
-                f"{(days[0] - days[1]).days} days after the one before it, {days[1]}; declare "
-                "`period` in the market's YAML, or correct the source"
-            )
-        if days:
-            return days[0] - timedelta(days=1)
-    return None
-
-
-def _last_active_days(
-    folder: Path, market: MarketConfig, schema: TableSchema, version: int
-) -> list[date]:
-    """The last two days with rows of a table, the later first; returns are not activity."""
-    import duckdb
-
-    from insight_lib.lake.store import table_files
-
-    assert schema.time
-    files, _ = table_files(folder / schema.name, version)
-    column = quoted(schema.time)
-    if schema.column(schema.time).type is Type.INSTANT:
-        column = f"{column} AT TIME ZONE {literal(market.zone)}"
-    active = "WHERE amount >= 0" if schema.name == "transactions" else ""
-    query = (
-        f"SELECT DISTINCT CAST({column} AS DATE) AS day FROM read_parquet(?) {active} "
-        "ORDER BY day DESC NULLS LAST LIMIT 2"
+    connection.execute(
+        "INSERT INTO superseded SELECT source_row, key_hash, content <> winner FROM versions "
+        "WHERE newness < newest"
     )
-    try:
-        with duckdb.connect() as connection:
-            rows = connection.execute(query, [files]).fetchall()
-    except duckdb.Error as error:
-        raise LakeError(
-            f"{market.id}: {schema.name}: not readable ({str(error).splitlines()[0]}); "
-            f"run `insight ingest --market {market.id} --force`"
-        ) from error
-    return [row[0] for row in rows if row[0]]
+    connection.execute(
+        f"INSERT INTO bad SELECT source_row, [CASE variants WHEN 1 "
+        f"THEN '{words}: the same row again' ELSE '{words}: the same key with other values, "
+        "delivered together' END], raw FROM versions "
+        "WHERE newness = newest AND (variants > 1 OR nth > 1)"
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -32,8 +33,18 @@ class LakeError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class TableEntry:
-    """What the last finished ingest of a table did. `rows_in` is loaded + quarantined
-    + out of scope, always."""
+    """What the last finished ingest of a table did.
+
+    `rows_in` is loaded + quarantined + out of scope + superseded, always.
+
+    Attributes:
+        superseded: Rows whose key came again in a newer delivery.
+        corrected: Keys that the newer delivery gave other values.
+        kept: Rows of earlier deliveries that are no longer in any file.
+        doubted: Reason to number of values of optional columns that were set aside.
+        files: What was read, as `deliveries.FileSeen`.
+        declaration: Digest of how the source is declared.
+    """
 
     version: int
     rows_in: int
@@ -41,16 +52,41 @@ class TableEntry:
     quarantined: int
     out_of_scope: int
     source_digest: str
+    superseded: int = 0
+    corrected: int = 0
+    kept: int = 0
+    doubted: Mapping[str, int] = field(default_factory=dict)
+    files: tuple[Mapping[str, Any], ...] = ()
+    declaration: str = ""
     reasons: Mapping[str, int] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Rows that the table holds."""
+        return self.loaded + self.kept
+
+    @property
+    def quarantined_share(self) -> float:
+        """Of the rows in scope, those that could not be loaded."""
+        return self.quarantined / max(self.loaded + self.quarantined + self.superseded, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The finished canonical tables of one market, and its last complete day."""
+    """The finished canonical tables of one market, and its last complete day.
+
+    Attributes:
+        refused: Table to why its latest delivery was refused; the last good one stands.
+        questions: What a person has to say about the data.
+        links: Joins between the tables, measured, as `links.Link`.
+    """
 
     as_of: date | None
     tables: Mapping[str, TableEntry]
+    refused: Mapping[str, str] = field(default_factory=dict)
+    questions: tuple[str, ...] = ()
+    links: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def versions(self) -> dict[str, int]:
@@ -66,7 +102,7 @@ class Manifest:
 
     @property
     def rows(self) -> dict[str, int]:
-        return {name: entry.loaded for name, entry in self.tables.items()}
+        return {name: entry.rows for name, entry in self.tables.items()}
 
 
 def market_root(lake: Path, region: str, market: str) -> Path:
@@ -90,9 +126,14 @@ def read_manifest(lake: Path, region: str, market: str) -> Manifest | None:
         return Manifest(
             as_of=date.fromisoformat(data["as_of"]) if data["as_of"] else None,
             tables={
-                name: TableEntry(**entry | {"notices": tuple(entry["notices"])})
+                name: TableEntry(
+                    **entry | {n: tuple(entry[n]) for n in ("notices", "files") if n in entry}
+                )
                 for name, entry in data["tables"].items()
             },
+            refused=data.get("refused", {}),
+            questions=tuple(data.get("questions", ())),
+            links=tuple(data.get("links", ())),
         )
     except FileNotFoundError:
         return None
@@ -106,7 +147,14 @@ def write_manifest(root: Path, manifest: Manifest) -> None:
     """Write the manifest so that a reader sees the old one or the new one, never half."""
     tables = {name: asdict(entry) for name, entry in sorted(manifest.tables.items())}
     as_of = manifest.as_of.isoformat() if manifest.as_of else None
-    write_atomically(root / MANIFEST, json.dumps({"as_of": as_of, "tables": tables}, indent=1))
+    content = {
+        "as_of": as_of,
+        "tables": tables,
+        "refused": dict(manifest.refused),
+        "questions": manifest.questions,
+        "links": manifest.links,
+    }
+    write_atomically(root / MANIFEST, json.dumps(content, indent=1))
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -165,7 +213,7 @@ def write_table(
 
 
 def table_files(path: Path, version: int) -> tuple[list[str], int]:
-    """Files of one version of a Delta table, and its number of rows.
+    """Files of one version of a Delta table, as the engine reads them, and its number of rows.
 
     Raises:
         LakeError: The table or the version does not exist, or has no readable files.
@@ -181,7 +229,13 @@ def table_files(path: Path, version: int) -> tuple[list[str], int]:
         raise LakeError(f"{path.name} version {version}: {error}") from error
     actions: Any = table.get_add_actions(flatten=True)
     rows = sum(value or 0 for value in actions["num_records"].to_pylist())
-    return sorted(unquote(urlparse(uri).path) for uri in table.file_uris()), rows
+    paths = sorted(unquote(urlparse(uri).path) for uri in table.file_uris())
+    return [as_pattern(path) for path in paths], rows
+
+
+def as_pattern(path: str) -> str:
+    """A path as the engine reads it: to it, brackets and stars stand for other names."""
+    return re.sub(r"([\[*?])", r"[\1]", path)
 
 
 def empty_table(path: Path, version: int) -> pa.Table:

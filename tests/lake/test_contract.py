@@ -99,7 +99,7 @@ def test_sums_and_products_keep_the_rules_of_numbers(
     folder.market(sources=yaml)
     lines = f"o1,1,c1,2024-05-01 10:00,p1,1,{cells}\n"
     folder.write("raw/transactions.csv", HEADER.replace("paid", "paid,extra") + lines)
-    assert ingest(folder).fault is None
+    assert (ingest(folder).fault is None) is not wanted.startswith("amount")
     if wanted.startswith("amount"):
         assert quarantine(folder) == [wanted]
     else:
@@ -307,8 +307,7 @@ def test_numbers_as_ids(folder: ProjectFolder, ids: pa.Array, wanted: str | None
 def test_a_number_too_large_for_an_id_costs_its_row(folder: ProjectFolder, number: float) -> None:
     folder.market(sources=PARQUET_YAML)
     write_parquet(folder, order=[number])
-    result = ingest(folder)
-    assert result.fault is None
+    ingest(folder)
     assert quarantine(folder) == ["order_id: not text"]
 
 

@@ -64,8 +64,8 @@ def test_a_delivery_without_good_rows_keeps_the_last_good_table(
     first = ingest(folder)
     write_lines(content)
     second = ingest(folder)
-    n = 1 if content else 0
-    assert f"0 of {n} rows could be loaded; the last good table stays" in str(second.fault)
+    words = "0 of 1 rows could be loaded" if content else "a header and no row"
+    assert f"{words}; the last good table stays" in str(second.fault)
     assert second.entry == first.entry
     assert loaded(folder).num_rows == 1
     assert len(quarantine(folder)) == 0
@@ -100,15 +100,18 @@ def lines_on(*days: str, paid: str = "1") -> str:
 @pytest.mark.parametrize(
     ("lines", "wanted"),
     [
-        (lines_on("2024-05-01"), date(2024, 4, 30)),
+        (lines_on("2024-05-01"), None),  # no day is known to be complete
         (lines_on("2024-01-01", "2024-05-01", "2024-05-02"), date(2024, 5, 1)),
         (lines_on("2024-05-01", "2024-06-30"), date(2024, 6, 29)),  # 60 days apart
-        (lines_on("2024-05-01") + lines_on("2024-09-01", paid="-1"), date(2024, 4, 30)),
+        (
+            lines_on("2024-05-01", "2024-05-02") + lines_on("2024-09-01", paid="-1"),
+            date(2024, 5, 1),
+        ),
     ],
     ids=["one day", "a pause before", "two months", "a late return"],
 )
 def test_the_last_complete_day_is_read_off_the_purchases(
-    folder: ProjectFolder, write_lines: Callable, lines: str, wanted: date
+    folder: ProjectFolder, write_lines: Callable, lines: str, wanted: date | None
 ) -> None:
     without_period(folder)
     write_lines(lines)
@@ -122,32 +125,39 @@ def test_one_purchase_far_in_the_future_is_not_the_last_day(
     without_period(folder)
     write_lines(lines_on("2024-05-01", "2024-05-02"))
     ingest(folder)
-    write_lines(lines_on("2024-05-01", "2024-05-02", "2042-05-03"))
-    for _ in range(2):  # the second time the source is unchanged
-        with pytest.raises(LakeError, match="2042-05-03.*2024-05-02; declare `period`.*correct"):
-            ingest(folder)
-    assert as_of(folder) == date(2024, 5, 1)
+    write_lines(lines_on("2024-05-01", "2024-05-02", "2024-11-03", "2042-05-03"))
+    for _ in range(2):  # the second time only the row of 2042 is looked at again
+        entry = ingest(folder).entry
+        assert entry
+        assert (entry.loaded, entry.quarantined) == (3, 1)
+        assert next(iter(entry.reasons)).startswith("ordered_at: after today, ")
+        manifest = read_manifest(folder.root / "data", "eu", "de-test")
+        assert manifest
+        assert manifest.as_of == date(2024, 5, 1)
+        (question,) = manifest.questions
+        assert "1 rows of 2024-11-03 and later" in question
+        assert "declare `period`" in question
 
 
 def test_a_torn_lake_file_says_how_to_rebuild(folder: ProjectFolder, write_lines: Callable) -> None:
     without_period(folder)
-    write_lines(GOOD)
+    write_lines(GOOD + lines_on("2024-05-02"))
     ingest(folder)
     for file in (folder.root / "data/eu/de-test/transactions").glob("*.parquet"):
         file.write_bytes(file.read_bytes()[:50])
     with pytest.raises(LakeError, match="insight ingest --market de-test --force"):
         ingest(folder)
     assert ingest(folder, force=True).entry
-    assert as_of(folder) == date(2024, 4, 30)
+    assert as_of(folder) == date(2024, 5, 1)
 
 
 def test_a_reader_during_an_ingest_meets_the_previous_last_day(
     folder: ProjectFolder, write_lines: Callable
 ) -> None:
     without_period(folder)
-    write_lines(GOOD)
+    write_lines(GOOD + lines_on("2024-05-02"))
     ingest(folder)
-    write_lines(GOOD + lines_on("2024-05-09"))
+    write_lines(GOOD + lines_on("2024-05-02", "2024-05-09"))
     project = folder.load()
     met: list[date | None] = []
     ingest_market(
@@ -156,5 +166,5 @@ def test_a_reader_during_an_ingest_meets_the_previous_last_day(
         project.root,
         report=lambda _: met.append(as_of(folder)),
     )
-    assert met == [date(2024, 4, 30)]
+    assert met == [date(2024, 5, 1)]
     assert as_of(folder) == date(2024, 5, 8)

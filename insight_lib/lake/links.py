@@ -1,0 +1,97 @@
+"""Joins, measured: the share of keys on each link between tables that finds its partner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from insight_lib.lake.contract import quoted
+from insight_lib.lake.store import TableEntry, table_files
+
+# Column of other tables to the table whose key it names.
+_OWNERS = {"customer_id": "customers", "product_id": "products", "campaign_id": "campaigns"}
+# Buyers stand in for customers where a market has no customer table.
+_STAND_INS = {"customers": "transactions"}
+# Price lists and stocks hold what nobody buys, so their keys tell nothing about a fault.
+_LINKED = (
+    "transactions",
+    "assignments",
+    "responses",
+    "interactions",
+    "contracts",
+    "surveys",
+    "consents",
+    "payments",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """How many of a table's keys are found in the table that owns them.
+
+    Attributes:
+        advice: What the two ways of writing seem to be, where none or few are found.
+    """
+
+    table: str
+    column: str
+    owner: str
+    keys: int
+    found: int
+    advice: str = ""
+
+    @property
+    def share(self) -> float:
+        """Of the keys, those that were found; 1 where there is none to look for."""
+        return self.found / self.keys if self.keys else 1.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.table}.{self.column}"
+
+
+def measure_links(folder: Path, entries: Mapping[str, TableEntry]) -> tuple[Link, ...]:
+    """Measure every link between loaded tables of a market."""
+    import duckdb
+
+    links = []
+    with duckdb.connect() as connection:
+        columns = {}
+        for name in (*_LINKED, *_OWNERS.values()):
+            if name in entries and entries[name].rows:
+                files, _ = table_files(folder / name, entries[name].version)
+                connection.execute(
+                    f"CREATE OR REPLACE VIEW {quoted(name)} AS SELECT * FROM read_parquet("
+                    f"{files!r})"
+                )
+                described = connection.execute(f"DESCRIBE {quoted(name)}").fetchall()
+                columns[name] = {row[0] for row in described}
+        for table in _LINKED:
+            for column, owner in _OWNERS.items():
+                partner = owner if owner in columns else _STAND_INS.get(owner, "")
+                if table == partner or column not in columns.get(table, ()):
+                    continue
+                if column in columns.get(partner, ()):
+                    links.append(_measure(connection, table, column, partner))
+    return tuple(links)
+
+
+def _measure(connection: object, table: str, column: str, owner: str) -> Link:
+    key = quoted(column)
+    plain = f"regexp_replace(ltrim(lower({key}), '0'), '\\.0+$|^[^0-9a-z]+|[^0-9a-z]+$', '', 'g')"
+    query = (
+        f"WITH mine AS (SELECT DISTINCT {key}, {plain} AS plain FROM {quoted(table)} "
+        f"WHERE {key} IS NOT NULL), theirs AS (SELECT DISTINCT {key}, {plain} AS plain "
+        f"FROM {quoted(owner)} WHERE {key} IS NOT NULL) "
+        f"SELECT count(*), count(*) FILTER ({key} IN (SELECT {key} FROM theirs)), "
+        f"count(*) FILTER (plain IN (SELECT plain FROM theirs)) FROM mine"
+    )
+    keys, found, alike = connection.execute(query).fetchone()  # type: ignore[attr-defined]
+    advice = ""
+    if alike > found:
+        advice = (
+            f"{alike:,} would be found but for leading zeros, a decimal point, case or "
+            "punctuation: write the key the same way in both sources"
+        )
+    return Link(table=table, column=column, owner=owner, keys=keys, found=found, advice=advice)
