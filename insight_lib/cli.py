@@ -5,7 +5,9 @@ Everything heavy is imported inside the commands, so that help and status answer
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,11 +38,27 @@ Root = Annotated[
 _EXIT_FAULTS = 2
 
 
-def _project(root: Path | None) -> Project:
+Today = Annotated[
+    str | None,
+    typer.Option(
+        "--today", help="Day on which permissions are judged, YYYY-MM-DD; the clock's if not given."
+    ),
+]
+
+
+@app.callback()
+def _start() -> None:
+    """Print what the terminal can show: a character that it lacks stops nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _project(root: Path | None, today: str | None = None) -> Project:
     from insight_lib.parameters import ParameterFaults, find_root, load_project
 
     try:
-        return load_project((root or find_root()).resolve())
+        return load_project((root or find_root()).resolve(), today=_day(today, "--today"))
     except (ParameterFaults, FileNotFoundError) as error:
         typer.secho(str(error), err=True, fg="red")
         raise typer.Exit(_EXIT_FAULTS) from None
@@ -76,15 +94,23 @@ def check(root: Root = None) -> None:
 def ingest(
     market: Markets = None,
     force: Annotated[bool, typer.Option(help="Read sources again even if unchanged.")] = False,
+    rebuild: Annotated[
+        bool,
+        typer.Option(help="Take the files as they are: rows that they no longer hold end."),
+    ] = False,
+    today: Today = None,
     root: Root = None,
 ) -> None:
     """Bring the lake up to date with the declared sources."""
-    project = _project(root)
-    if _ingest(project, _chosen(project, market), force=force, quiet=False):
+    project = _project(root, today)
+    chosen = _chosen(project, market)
+    if _ingest(project, chosen, force=force, rebuild=rebuild, quiet=False):
         raise typer.Exit(1)
 
 
-def _ingest(project: Project, markets: list[str], *, force: bool, quiet: bool) -> list[str]:
+def _ingest(
+    project: Project, markets: list[str], *, force: bool, quiet: bool, rebuild: bool = False
+) -> list[str]:
     """Ingest markets one by one and return what failed; a fault in one never stops another."""
     from insight_lib.lake.ingest import ingest_market
     from insight_lib.lake.store import LakeError
@@ -106,6 +132,10 @@ def _ingest(project: Project, markets: list[str], *, force: bool, quiet: bool) -
                     typer.echo(f"{market}.{result.table}: {_accounts([result])}{state}")
                     for reason, n in list(result.entry.reasons.items())[:5]:
                         typer.echo(f"    {n:,} x {reason}")
+                    for reason, n in list(result.entry.doubted.items())[:5]:
+                        typer.echo(f"    {n:,} x set aside, row kept: {reason}")
+                for notice in result.entry.notices if result.was_read or not quiet else ():
+                    typer.secho(f"{market}.{result.table}: {notice}", err=True, fg="yellow")
 
         try:
             _simulate(project, market_id)
@@ -114,8 +144,12 @@ def _ingest(project: Project, markets: list[str], *, force: bool, quiet: bool) -
                 project.markets[market_id],
                 project.root,
                 force=force,
+                rebuild=rebuild,
+                today=project.today,
                 report=report,
             )
+            for question in _questions(project, market_id):
+                typer.secho(question, err=True, fg="yellow")
         except Exception as error:  # whatever it is, the other markets go on
             failed.append(market_id)
             name = "" if isinstance(error, LakeError) else f"{type(error).__name__}: "
@@ -125,17 +159,30 @@ def _ingest(project: Project, markets: list[str], *, force: bool, quiet: bool) -
     return failed
 
 
+def _questions(project: Project, market_id: str) -> list[str]:
+    """What a person has to say about a market's data, links that find little included."""
+    from insight_lib.lake.links import broken_links
+    from insight_lib.lake.store import read_manifest
+
+    manifest = read_manifest(project.lake_dir, project.markets[market_id].region, market_id)
+    if manifest is None:
+        return []
+    return [*manifest.questions, *(f"{market_id}: {words}" for words in broken_links(manifest))]
+
+
 def _accounts(results: list[TableIngest]) -> str:
     """`3 rows in = 2 loaded + 1 in quarantine`, over several tables."""
     entries = [result.entry for result in results if result.entry]
     total = {
         name: sum(getattr(entry, name) for entry in entries)
-        for name in ("rows_in", "loaded", "quarantined", "out_of_scope")
+        for name in ("rows_in", "loaded", "quarantined", "out_of_scope", "superseded", "kept")
     }
+    newer = f" + {total['superseded']:,} given anew" if total["superseded"] else ""
+    kept = f"; {total['kept']:,} of earlier deliveries stay" if total["kept"] else ""
     scope = f" + {total['out_of_scope']:,} out of scope" if total["out_of_scope"] else ""
     return (
         f"{total['rows_in']:,} rows in = {total['loaded']:,} loaded + "
-        f"{total['quarantined']:,} in quarantine{scope}"
+        f"{total['quarantined']:,} in quarantine{scope}{newer}{kept}"
     )
 
 
@@ -169,6 +216,7 @@ def run(
         bool, typer.Option(help="Start an ordinary kernel for each run instead of forking.")
     ] = False,
     skip_ingest: Annotated[bool, typer.Option(help="Use the lake as it is.")] = False,
+    today: Today = None,
     root: Root = None,
 ) -> None:
     """Run what is not up to date, and publish the reports.
@@ -183,7 +231,7 @@ def run(
     from insight_lib.runner.plan import Selection
     from insight_lib.runner.progress import RichProgress
 
-    project = _project(root)
+    project = _project(root, today)
     for fault in sorted(f for found in project.faults.values() for f in found):
         typer.secho(f"{fault}", err=True, fg="yellow")
     markets = _chosen(project, market)
@@ -201,6 +249,7 @@ def run(
     except (ParameterFaults, ValueError) as error:
         typer.secho(str(error), err=True, fg="red")
         raise typer.Exit(_EXIT_FAULTS) from None
+    _check_segments(project, markets, segment or [])
     failed = [] if skip_ingest else _ingest(project, markets, force=False, quiet=True)
     try:
         summary = drive(
@@ -222,11 +271,25 @@ def run(
     raise typer.Exit(summary.exit_code or (1 if failed or project.faults else 0))
 
 
-def _day(text: str | None) -> date | None:
+def _check_segments(project: Project, markets: list[str], segments: list[str]) -> None:
+    """Refuse a segment that no market has published, before anything runs."""
+    from insight_lib.lake.segments import published_segments
+    from insight_lib.lake.store import market_root
+
+    for market in markets if segments else ():
+        root = market_root(project.lake_dir, project.markets[market].region, market)
+        known = published_segments(root)
+        if unknown := [s for s in segments if s not in known]:
+            there = ", ".join(known) or "none yet; run the stage `segments` first"
+            typer.secho(f"--segment {unknown[0]!r}: {market} has {there}", err=True, fg="red")
+            raise typer.Exit(_EXIT_FAULTS)
+
+
+def _day(text: str | None, option: str = "--as-of") -> date | None:
     try:
         return date.fromisoformat(text) if text else None
     except ValueError as error:
-        typer.secho(f"--as-of {text!r}: {error}; write YYYY-MM-DD", err=True, fg="red")
+        typer.secho(f"{option} {text!r}: {error}; write YYYY-MM-DD", err=True, fg="red")
         raise typer.Exit(_EXIT_FAULTS) from None
 
 

@@ -65,6 +65,7 @@ class Market:
     keeps: tuple[str, ...]
     reads_decisions: tuple[str, ...]
     after: tuple[str, ...]
+    today: date
     own_tables: Mapping[str, str]
     used_for: Mapping[str, str]
     consent_rules: Mapping[str, str]
@@ -313,7 +314,7 @@ class Market:
             self.registers.licences[source.licence],
             purpose=purpose,
             country=self.config.country,
-            as_of=self.as_of,
+            today=self.today,
         ):
             where = f"parameters/registers/licences.yaml, {source.licence}"
             raise Refused(f"{self.id}.{name}: {reason} ({where})")
@@ -574,6 +575,7 @@ def open_market(
             for name in (*other.publishes, *other.may_publish)
             if name != "segments"  # says who is in a segment, so it is of the whole market
         ),
+        today=project.today,
         keeps=declared.keeps,
         reads_decisions=declared.reads_decisions,
         after=declared.after,

@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from insight_lib.registers import CountryCode, Id, Model, Purpose, Sentence
-from insight_lib.schema import TABLES
+from insight_lib.schema import TABLES, Type
+
+_NUMBERS = (Type.MONEY, Type.NUMBER, Type.INTEGER)
 
 
 @cache
@@ -18,6 +20,17 @@ def _zones() -> frozenset[str]:
     from zoneinfo import available_timezones
 
     return frozenset(available_timezones())
+
+
+@cache
+def _countries() -> frozenset[str]:
+    from babel.core import get_global
+
+    # Babel's list of territories holds made-up and joint ones, too; those have no currency.
+    return frozenset(get_global("territory_currencies")) - {"UK", "QQ", "ZZ", "EU", "UN", "QO"}
+
+
+TEST_CURRENCIES = frozenset({"XTS", "XXX", "XXQ"})
 
 
 class ColumnSource(Model):
@@ -201,8 +214,23 @@ class MarketConfig(Model):
     def _known_currency(cls, value: str) -> str:
         from babel.numbers import list_currencies
 
-        if value not in list_currencies():
+        if value not in list_currencies() or value in TEST_CURRENCIES:
             raise ValueError("an ISO 4217 currency code such as EUR")
+        return value
+
+    @field_validator("country")
+    @classmethod
+    def _known_country(cls, value: str) -> str:
+        if value not in _countries():
+            hint = " (the United Kingdom is GB)" if value == "UK" else ""
+            raise ValueError(f"an ISO 3166 country code such as DE{hint}")
+        return value
+
+    @field_validator("title")
+    @classmethod
+    def _has_words(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("a title with words in it")
         return value
 
     @model_validator(mode="after")
@@ -215,6 +243,13 @@ class MarketConfig(Model):
             schema = TABLES[table]
             if unknown := sorted(set(source.columns) - set(schema.names)):
                 raise ValueError(f"sources.{table}.columns: no column {', '.join(unknown)}")
+            for name, origin in source.columns.items():
+                kind = schema.column(name).type
+                if (origin.sum or origin.multiply) and kind not in _NUMBERS:
+                    raise ValueError(
+                        f"sources.{table}.columns.{name}: sum and multiply make numbers, and "
+                        f"{name} is {kind.name.lower()}; use from or join"
+                    )
             required = {c.name for c in schema.columns if c.required} | set(schema.key)
             if missing := sorted(required - set(source.columns)):
                 raise ValueError(f"sources.{table}.columns: {', '.join(missing)} is not mapped")

@@ -9,9 +9,11 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +24,7 @@ from pydantic import BaseModel, ValidationError, create_model
 from insight_lib import strict_yaml
 from insight_lib.market_model import Jurisdiction, MarketConfig, expand
 from insight_lib.parameter_model import Lifecycle, Parameters, Stage
+from insight_lib.parameter_names import unknown_names
 from insight_lib.registers import REGISTERS, Model, Registers, Sentence
 from insight_lib.strict_yaml import Document, Fault, KeyPath
 
@@ -49,6 +52,7 @@ class Project:
     registers: Registers
     faults: Mapping[str, tuple[Fault, ...]]
     defaults: Mapping[str, Mapping[str, Any]]
+    today: date
 
     @property
     def parameters_dir(self) -> Path:
@@ -109,6 +113,12 @@ class Project:
         market = self.market(market_id)
         content = {
             "market": market.model_dump(mode="json", exclude={"sources"}),
+            # A page made under a licence that has ended since is not up to date.
+            "ended_licences": sorted(
+                name
+                for name in {source.licence for source in market.sources.values()}
+                if (day := self.registers.licences[name].expires) and day < self.today
+            ),
             "jurisdiction": self.jurisdictions[market.jurisdiction].model_dump(mode="json"),
             "parameters": self.resolve(market_id, overrides).model_dump(mode="json"),
             "registers": self._registers_json,
@@ -136,13 +146,24 @@ def find_root(start: Path | None = None) -> Path:
     )
 
 
-def load_project(root: Path) -> Project:
+def read_today() -> date:
+    """The day on which permissions are judged: `INSIGHT_TODAY` of a run, else the clock's."""
+    given = os.environ.get("INSIGHT_TODAY")
+    return date.fromisoformat(given) if given else datetime.now(UTC).date()
+
+
+def load_project(root: Path, *, today: date | None = None) -> Project:
     """Read and validate everything below `root/parameters`.
+
+    Args:
+        today: Day on which permissions are judged and after which nothing can have happened;
+            `read_today()` if not given.
 
     Raises:
         ParameterFaults: Faults in what all markets share (lifecycle, defaults,
             jurisdictions, registers). Faults of a market's own file are in `faults`.
     """
+    today = today or read_today()
     reader = _Reader(root)
     lifecycle = reader.model("lifecycle.yaml", Lifecycle)
     defaults = reader.defaults()
@@ -158,8 +179,14 @@ def load_project(root: Path) -> Project:
     markets: dict[str, MarketConfig] = {}
     faults: dict[str, tuple[Fault, ...]] = {}
     seen: dict[str, str] = {}
+    for path in sorted((root / "parameters/markets").glob("*.yml")):
+        name = f"parameters/markets/{path.name}"
+        fix = f"rename it to {path.stem}.yaml"
+        faults[path.stem] = (
+            Fault(name, 1, "(file name)", strict_yaml.shown(path.name), "*.yaml", fix),
+        )
     for path in reader.files("markets"):
-        market, found = _load_market(path, defaults, jurisdictions, registers)
+        market, found = _load_market(path, defaults, jurisdictions, registers, today)
         twin = seen.setdefault(path.stem.casefold(), path.name)
         if twin != path.name:
             found.append(
@@ -185,6 +212,7 @@ def load_project(root: Path) -> Project:
         registers=registers,
         faults=MappingProxyType(faults),
         defaults=MappingProxyType(defaults),
+        today=today,
     )
 
 
@@ -314,6 +342,7 @@ def _load_market(
     defaults: Mapping[str, Mapping[str, Any]],
     jurisdictions: Mapping[str, Jurisdiction | None],
     registers: Registers,
+    today: date,
 ) -> tuple[MarketConfig | None, list[Fault]]:
     name = f"parameters/markets/{path.name}"
     document = strict_yaml.load(path, name)
@@ -335,7 +364,11 @@ def _load_market(
         got = strict_yaml.shown(document.data)
         faults.append(Fault(name, 1, "(file)", got, "a mapping", "start with 'title:'"))
         return None, faults
-    data = expand({"id": path.stem, **document.data})
+    if (given := document.data.get("id", path.stem)) != path.stem:
+        line, got = document.line(("id",)), strict_yaml.shown(given)
+        fix = "remove `id`, or rename the file"
+        faults.append(Fault(name, line, "id", got, f"the file's name, {path.stem}", fix))
+    data = expand({**document.data, "id": path.stem})
     market = _validate(MarketConfig, document, data, faults=faults)
     if market is None:
         return None, faults
@@ -352,6 +385,10 @@ def _load_market(
             )
         )
 
+    if market.period and market.period.last_day > today:
+        line = document.line(("period", "last_day"))
+        got, fix = str(market.period.last_day), "write the last complete day, or remove `period`"
+        faults.append(Fault(name, line, "period.last_day", got, f"a day up to {today}", fix))
     if market.jurisdiction not in jurisdictions:
         fault(("jurisdiction",), market.jurisdiction, jurisdictions)
     for table, source in market.sources.items():
@@ -367,8 +404,16 @@ def _load_market(
                 fault(("parameters", section, entry), entry, merged[section])
         merged[section] |= entries
     if not faults:
-        _validate(Parameters, document, merged, faults=faults, prefix=("parameters",))
+        parameters = _validate(Parameters, document, merged, faults=faults, prefix=("parameters",))
+        if parameters is not None:
+            for key, got, known in unknown_names(parameters, market):
+                if _is_given(market.parameters, key):  # a default may name what others have
+                    fault(("parameters", *key), got, known)
     return (None if faults else market), faults
+
+
+def _is_given(parameters: Mapping[str, Any], key: KeyPath) -> bool:
+    return len(key) > 1 and key[1] in parameters.get(str(key[0]), {})
 
 
 def _check_registers_name_markets(registers: Registers, markets: set[str]) -> None:

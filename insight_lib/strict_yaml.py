@@ -23,6 +23,7 @@ _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.]+")
 _LARGEST_FILE_BYTES = 1_000_000
 _LONGEST_TEXT = 20_000
 _LARGEST_INTEGER = 2**53
+_DEEPEST = 50
 
 KeyPath = tuple[str | int, ...]
 
@@ -215,7 +216,14 @@ def load(path: Path, name: str) -> Document:
         return broken(line, "bytes that are not UTF-8", "UTF-8 text", "save the file as UTF-8")
     builder = _Builder(name)
     try:
-        events = list(yaml.parse(text, Loader=yaml.CSafeLoader))
+        events, depth = [], 0
+        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                line = event.start_mark.line + 1 if event.start_mark else 1
+                return broken(line, f"more than {_DEEPEST} levels", "a flat file", "nest less")
+            events.append(event)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or "a character YAML does not allow"

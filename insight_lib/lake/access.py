@@ -11,13 +11,17 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 
-def refusal(licence: Licence, *, purpose: str, country: str, as_of: date) -> str | None:
-    """Why a licence does not allow a use, with the field that says so, or None."""
+def refusal(licence: Licence, *, purpose: str, country: str, today: date) -> str | None:
+    """Why a licence does not allow a use, with the field that says so, or None.
+
+    Permission is a matter of today, whatever day the data are looked at for: an earlier
+    `as_of` does not bring back a licence that has ended.
+    """
     if purpose not in licence.uses:
         return f'the licence does not grant {purpose} (`uses`). "{licence.clause}"'
     if "all" not in licence.territories and country not in licence.territories:
         return f"the licence does not cover {country} (`territories`)"
-    if licence.expires and as_of > licence.expires:
+    if licence.expires and today > licence.expires:
         return f"the licence expired on {licence.expires} (`expires`)"
     return None
 

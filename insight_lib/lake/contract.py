@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from insight_lib.market_model import ColumnSource, MarketConfig, Source
+from insight_lib.market_model import TEST_CURRENCIES, ColumnSource, MarketConfig, Source
 from insight_lib.schema import Column, TableSchema, Type
 
 # Source columns stand beside canonical ones of the same name, so they carry a prefix.
@@ -49,7 +49,6 @@ _BEGINS = {
     "contracts": {"end_date": "start_date", "term_end_date": "start_date"},
     "opportunities": {"left_date": "entered_date"},
 }
-_TEST_CURRENCIES = {"XTS", "XXX"}
 _ONE_CURRENCY = (
     "transactions",
     "contracts",
@@ -405,7 +404,7 @@ def _limits(
     if column.name in ("currency", "base_currency", "quote_currency"):
         from babel.numbers import list_currencies
 
-        known = sorted(set(list_currencies()) - _TEST_CURRENCIES)
+        known = sorted(set(list_currencies()) - TEST_CURRENCIES)
         codes = ", ".join(literal(code) for code in known)
         limits.append(f"WHEN {{v}} NOT IN ({codes}) THEN 'not an ISO 4217 code'")
     if column.name == "currency" and schema.name in _ONE_CURRENCY:

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,7 @@ from insight_lib.lake.store import (
     write_table,
 )
 from insight_lib.market_model import MarketConfig, Source
+from insight_lib.parameters import read_today
 from insight_lib.schema import TABLES, TableSchema
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def ingest_market(
         LakeError: Another process is writing this market, or the lake is torn.
     """
     folder = market_root(lake, market.region, market.id)
-    today = today or datetime.now(UTC).date()
+    today = today or read_today()
     results = []
     with locked(folder, wait_seconds=wait_seconds):
         _sweep(folder)
@@ -395,10 +396,11 @@ def _kept(
     )
     if not delivery.gone:
         return query, []
-    return query, [
+    words = (
         f"{gone}: {schema.name}: was loaded and is no longer there; its rows stay. Put it back, "
         "declare `delivery`, or run `insight ingest --rebuild` if they are really gone"
-    ]
+    )
+    return query, [words]
 
 
 def _reasons(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:

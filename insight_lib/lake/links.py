@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from insight_lib.lake.contract import quoted
-from insight_lib.lake.store import TableEntry, table_files
+from insight_lib.lake.store import Manifest, TableEntry, table_files
 
 # Column of other tables to the table whose key it names.
 _OWNERS = {"customer_id": "customers", "product_id": "products", "campaign_id": "campaigns"}
@@ -95,3 +95,18 @@ def _measure(connection: object, table: str, column: str, owner: str) -> Link:
             "punctuation: write the key the same way in both sources"
         )
     return Link(table=table, column=column, owner=owner, keys=keys, found=found, advice=advice)
+
+
+# Fewer keys than this that find their partner, and what joins the two tables tells nothing.
+SMALLEST_LINK_SHARE = 0.5
+
+
+def broken_links(manifest: Manifest) -> list[str]:
+    """Links of a market on which too few keys find their partner, in words."""
+    links = [Link(**entry) for entry in manifest.links]
+    return [
+        f"{link.found:,} of {link.keys:,} keys of {link.name} are in {link.owner}"
+        + (f"; {link.advice}" if link.advice else "; compare how the two sources write it")
+        for link in links
+        if link.keys and link.share < SMALLEST_LINK_SHARE
+    ]

@@ -143,8 +143,9 @@ def run(
     """
     started = time.monotonic()
     selection = selection or Selection()
-    today = datetime.now(UTC).date()
-    overridden = overridden or (lambda market: project.registers.overridden(market, as_of=today))
+    overridden = overridden or (
+        lambda market: project.registers.overridden(market, as_of=project.today)
+    )
     code = CodeIndex()
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(project.reports_dir / ".insight" / "ledger.sqlite"))
@@ -342,6 +343,7 @@ def _execute_and_publish(drive: _Drive, node: Node, run_id: str) -> SummaryRow:
             stage=cell.stage,
             segment=cell.segment or None,
             as_of=cell.as_of,
+            today=drive.project.today.isoformat(),
             overrides=drive.overrides,
             versions=_pinned_versions(drive, node),
             nonce=uuid.uuid4().hex,
@@ -416,6 +418,7 @@ def _publish(drive: _Drive, node: Node, run_id: str, executed: Executed) -> dict
         },
         "segment": cell.segment or None,
         "as_of": cell.as_of,
+        "today": drive.project.today.isoformat(),
         "overrides": dict(drive.overrides),
         "fingerprint": node.fingerprint,
         "started_at": _stamp(executed.started_at),

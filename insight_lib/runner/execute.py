@@ -42,6 +42,7 @@ class RunRequest:
     stage: str
     segment: str | None
     as_of: str
+    today: str
     overrides: Mapping[str, Any]
     versions: Mapping[str, int]
     nonce: str
@@ -176,6 +177,7 @@ class Execution:
         environment = {
             "INSIGHT_ROOT": str(self.root.resolve()),
             "INSIGHT_RUN": str(request_path.resolve()),
+            "INSIGHT_TODAY": self.request.today,
             **self.limits.to_environment(),
         }
         oom_kills = _oom_kills()

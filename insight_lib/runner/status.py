@@ -7,8 +7,8 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -76,14 +76,16 @@ def load_status(
         overridden: Market id to its overridden gates; the register's by default.
     """
     code = code or CodeIndex()
-    today = datetime.now(UTC).date()
-    overridden = overridden or (lambda market: project.registers.overridden(market, as_of=today))
+    overridden = overridden or (
+        lambda market: project.registers.overridden(market, as_of=project.today)
+    )
     with ExitStack() as stack:
         if ledger is None and ledger_path(project).exists():
             ledger = stack.enter_context(Ledger(ledger_path(project)))
         latest = ledger.latest() if ledger else {}
     published = _published_days(project)
     plan = make_plan(project, Selection(), code=code)
+    refused = {market: why for market in project.markets if (why := _refused(project, market))}
     rows = _rows(project, plan, latest, published, overridden)
     segments = tuple(sorted({segment for _, _, segment in published if segment}))
     if segments:
@@ -94,7 +96,29 @@ def load_status(
             for row in _rows(project, by_segment, latest, published, overridden)
             if row.cell not in known and row.state != "absent"
         ]
-    return rows
+    return [_with_refusal(row, refused.get(row.cell.market)) for row in rows]
+
+
+def _refused(project: Project, market: str) -> str | None:
+    """Why the latest delivery of a market was refused, if it was."""
+    from insight_lib.lake.store import LakeError, read_manifest
+
+    try:
+        manifest = read_manifest(project.lake_dir, project.markets[market].region, market)
+    except LakeError:
+        return None  # the plan says so already
+    if manifest is None or not manifest.refused:
+        return None
+    table, why = next(iter(sorted(manifest.refused.items())))
+    since = f"stale since {manifest.as_of}, " if manifest.as_of else ""
+    return f"{since}delivery of {table} refused: {why.splitlines()[0]}"
+
+
+def _with_refusal(row: StatusRow, refused: str | None) -> StatusRow:
+    """A page that stands on an older delivery than the last one is not up to date."""
+    if refused is None or row.state not in ("published", "gate", "stale"):
+        return row
+    return replace(row, state="stale", error=refused)
 
 
 def _published_days(project: Project) -> dict[tuple[str, str, str], list[str]]:
@@ -203,7 +227,8 @@ def write_site(
         [str(row.cell), row.cell.as_of, row.state, row.error, (row.record or {}).get("run_id")]
         for row in rows
     ]
-    content = json.dumps([shown, code.module_digest("insight_lib.report.site")])
+    faults = {market: [str(f) for f in found] for market, found in project.faults.items()}
+    content = json.dumps([shown, faults, code.module_digest("insight_lib.report.site")])
     signature = hashlib.sha256(content.encode()).hexdigest()
     index = project.reports_dir / "index.html"
     if index.exists() and ledger.note("site") == signature:
@@ -211,10 +236,42 @@ def write_site(
     from insight_lib.report.site import StageHead, render_site
 
     stages = [StageHead(id=s.id, number=s.number, title=s.title) for s in project.stages.values()]
-    page = render_site([_site_cell(project, row) for row in rows], stages)
+    cells = [_site_cell(project, row) for row in rows]
+    page = render_site([*cells, *_faulty_cells(project)], stages)
     replace_file(index, page.encode("utf-8"))
     ledger.set_note("site", signature)
     return index
+
+
+def _faulty_cells(project: Project) -> list[SiteCell]:
+    """Markets whose YAML has faults: they stand there as such, with their last pages."""
+    from insight_lib.report.site import SiteCell
+
+    cells = []
+    for market, faults in sorted(project.faults.items()):
+        error = f"{len(faults)} faults in parameters/markets/{market}.yaml; run `insight check`"
+        pages: dict[str, tuple[Path | None, Mapping[str, Any]]] = {}
+        for folder in sorted((project.reports_dir / market).glob("*/*")):
+            if folder.name in project.stages and (record := read_record(folder)) is not None:
+                pages[folder.name] = (folder, record)
+        for stage, (page, found) in (pages or {next(iter(project.stages)): (None, {})}).items():
+            head = found.get("market", {})
+            link = page / "index.html" if page else None
+            cells.append(
+                SiteCell(
+                    market_id=market,
+                    market_title=str(head.get("title", market)),
+                    kind=str(head.get("kind", "real")),
+                    region=str(head.get("region", "-")),
+                    stage_id=stage,
+                    segment=None,
+                    as_of=page.parent.name if page else None,
+                    state="failed",
+                    href=link.relative_to(project.reports_dir).as_posix() if link else None,
+                    error=error,
+                )
+            )
+    return cells
 
 
 def _public_error(error: str | None) -> str | None:
