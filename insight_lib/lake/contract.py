@@ -194,7 +194,8 @@ def _single(
         value = f"(-({value}))"
     reasons.append(f"WHEN {raw} IS NOT NULL AND {{v}} IS NULL THEN 'not {_kind(column.type)}'")
     if column.type is Type.MONEY:
-        reasons += _more_decimals(raw, raw_type, "{v}", source)
+        kept = "-{v}" if origin.sign == "reversed" else "{v}"
+        reasons += _more_decimals(raw, raw_type, kept, source)
     return value, reasons
 
 

@@ -24,6 +24,7 @@ _LARGEST_REFUSED_SHARE = 0.5
 # Both rules speak of files, not of a handful of rows.
 _FEWEST_ROWS = 10
 _REASONS_SHOWN = 3
+REPEATED = ": the same "
 # A market has to have something in these; another table may well be empty.
 _NEVER_EMPTY = ("transactions", "customers", "contracts", "products")
 
@@ -111,8 +112,9 @@ def check_replaceable(
         )
     if not rows_in and (rows_before or schema.name in _NEVER_EMPTY):
         raise SourceFault(f"{where}: a header and no row{stays}; deliver it again")
-    is_many = quarantined >= _FEWEST_ROWS
-    if is_many and quarantined > _LARGEST_REFUSED_SHARE * in_scope:
+    # The same row again is a copy that costs nothing, and is asked about where it is not.
+    refused = quarantined - sum(n for why, n in reasons.items() if REPEATED in why)
+    if refused >= _FEWEST_ROWS and refused > _LARGEST_REFUSED_SHARE * in_scope:
         raise SourceFault(
             f"{where}: {quarantined:,} of {rows_in:,} rows could not be loaded{stays}: {first}; "
             "deliver it again, or correct its declaration"

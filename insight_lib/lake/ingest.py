@@ -32,7 +32,7 @@ from insight_lib.lake.deliveries import FileSeen, check_replaceable, look_at
 from insight_lib.lake.faults import SourceFault as SourceFault
 from insight_lib.lake.faults import shown
 from insight_lib.lake.links import measure_links
-from insight_lib.lake.sources import Opened, locate, open_source
+from insight_lib.lake.sources import Opened, check_quotes, locate, open_source
 from insight_lib.lake.store import (
     LakeError,
     Manifest,
@@ -288,6 +288,7 @@ def _load(connection: duckdb.DuckDBPyConnection, delivery: _Delivery, staging: P
     accounted = sum(_count(connection, f"FROM {view}") for view in opened.views)
     accounted += (rejected := _count(connection, "FROM rejected"))
     if accounted != opened.rows:
+        check_quotes(source, delivery.files)
         raise SourceFault(
             f"{delivery.where}: the file holds {opened.rows:,} rows and "
             f"{accounted:,} were read; check quote and delimiter"

@@ -225,18 +225,28 @@ def _execute(connection: duckdb.DuckDBPyConnection, query: str, file: Path, sour
     try:
         connection.execute(query)
     except duckdb.Error as error:
-        line = _unclosed_quote_line(file, source)
-        if line is not None:
-            raise SourceFault(
-                f"{file.name}: line {line}: a quote that is opened there is never closed; "
-                "correct the line, or `quote`"
-            ) from error
+        check_quotes(source, [file])
         reason = next((p for p in str(error).splitlines() if p.strip()), "not readable")
         where = re.search(r"Line: (\d+)", str(error))
         raise SourceFault(
             f"{file.name}: {f'line {where[1]}: ' if where else ''}{_plain(reason)}; compare the "
             "file with its declaration (delimiter, quote, encoding)"
         ) from error
+
+
+def check_quotes(source: Source, files: list[Path]) -> None:
+    """Name the line of a quote that is never closed, which swallows all that follows.
+
+    Raises:
+        SourceFault: There is one.
+    """
+    for file in files if source.format == "csv" else ():
+        line = _unclosed_quote_line(file, source)
+        if line is not None:
+            raise SourceFault(
+                f"{file.name}: line {line}: a quote that is opened there is never closed; "
+                "correct the line, or `quote`"
+            )
 
 
 def _plain(reason: str) -> str:
