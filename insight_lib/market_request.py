@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 from types import MappingProxyType
 
+from insight_lib.lake.links import set_aside
 from insight_lib.lake.store import (
     LakeError,
     latest_usual_version,
@@ -75,7 +76,8 @@ def interactive_request(
     manifest = read_manifest(project.lake_dir, config.region, config.id)
     if manifest is None or manifest.as_of is None:
         raise LakeError(f"{config.id} has no data yet; run `insight ingest --market {config.id}`")
-    versions = manifest.versions
+    apart = set_aside(manifest)
+    versions = {name: version for name, version in manifest.versions.items() if name not in apart}
     root = market_root(project.lake_dir, config.region, config.id)
     day = as_of or manifest.as_of
     for other in project.stages.values():

@@ -17,16 +17,15 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from insight_lib.lake.columns import ask_about_sizes, check_days
 from insight_lib.lake.complete_days import last_complete_day
 from insight_lib.lake.contract import (
     AFTER_TODAY,
     RAW,
     MappedColumn,
-    ambiguous_days,
     literal,
     map_columns,
     quoted,
-    swapped,
 )
 from insight_lib.lake.deliveries import FileSeen, check_replaceable, look_at
 from insight_lib.lake.faults import SourceFault as SourceFault
@@ -293,7 +292,7 @@ def _load(connection: duckdb.DuckDBPyConnection, delivery: _Delivery, staging: P
             f"{delivery.where}: the file holds {opened.rows:,} rows and "
             f"{accounted:,} were read; check quote and delimiter"
         )
-    _check_days(connection, delivery, opened)
+    check_days(connection, schema, source, opened, delivery.where)
     in_scope = _count(connection, "FROM step")
     bad, superseded = _count(connection, "FROM bad"), _count(connection, "FROM superseded")
     loaded = in_scope - bad - superseded
@@ -342,7 +341,7 @@ def _load(connection: duckdb.DuckDBPyConnection, delivery: _Delivery, staging: P
         declaration=delivery.declaration,
         files=tuple(file.to_json() for file in delivery.seen),
         reasons=reasons,
-        notices=(*opened.notices, *notices, *_thousandfold(connection, delivery, opened)),
+        notices=(*opened.notices, *notices, *ask_about_sizes(connection, source, opened)),
     )
 
 
@@ -422,56 +421,6 @@ def _doubted(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
             "GROUP BY doubt ORDER BY 2 DESC, 1"
         ).fetchall()
     )
-
-
-def _check_days(connection: duckdb.DuckDBPyConnection, delivery: _Delivery, opened: Opened) -> None:
-    """Refuse a column that holds both orders of day and month: half of it reads wrong."""
-    if delivery.source.format != "csv":
-        return
-    for name, column in ambiguous_days(delivery.schema, delivery.source):
-        declared = delivery.source.columns[name].format or ""
-        other = swapped(declared) or ""
-        given = quoted(RAW + column)
-        raw = " UNION ALL ".join(f"SELECT {given} FROM {view}" for view in opened.views)
-        row = connection.execute(
-            f"SELECT count(*) FILTER (mine IS NULL AND theirs IS NOT NULL), "
-            f"count(*) FILTER (mine IS NOT NULL AND theirs IS NOT NULL AND mine <> theirs) FROM ("
-            f"SELECT try_strptime(trim({given}), {literal(declared)}) AS mine, "
-            f"try_strptime(trim({given}), {literal(other)}) AS theirs FROM ({raw}))"
-        ).fetchone()
-        unread, either = row or (0, 0)
-        if unread:
-            raise SourceFault(
-                f"{delivery.where}: column {column!r}: {unread:,} rows have day and month in the "
-                f"other order than {declared!r}, and {either:,} more can be read in both; no day "
-                "of this column can be trusted; have it written in one order"
-            )
-
-
-def _thousandfold(
-    connection: duckdb.DuckDBPyConnection, delivery: _Delivery, opened: Opened
-) -> list[str]:
-    """Ask about amounts whose point may be a decimal one although a comma is declared."""
-    if delivery.source.format != "csv" or delivery.source.decimal != ",":
-        return []
-    asked = []
-    for name, origin in delivery.source.columns.items():
-        if not origin.from_ or not name.endswith("amount"):
-            continue
-        given = f"trim({quoted(RAW + origin.from_)})"
-        raw = " UNION ALL ".join(f"SELECT {given} AS g FROM {view}" for view in opened.views)
-        n, large, usual = connection.execute(
-            "SELECT count(*) FILTER (p), median(abs(v)) FILTER (p), median(abs(v)) FILTER (NOT p) "
-            "FROM (SELECT regexp_full_match(g, '[+-]?[0-9]{1,3}\\.[0-9]{3}') AS p, "
-            "TRY_CAST(replace(replace(g, '.', ''), ',', '.') AS DOUBLE) AS v "
-            f"FROM ({raw}))"
-        ).fetchone() or (0, None, None)
-        if n and usual and large and large > 100 * usual:
-            asked.append(
-                f"column {origin.from_}: {n:,} values with a point are read as whole thousands, "
-                f"{large / usual:,.0f} times the usual size; is the point a decimal one there?"
-            )
-    return asked
 
 
 def _count(connection: duckdb.DuckDBPyConnection, rest: str) -> int:

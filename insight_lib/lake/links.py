@@ -11,8 +11,6 @@ from insight_lib.lake.store import Manifest, TableEntry, table_files
 
 # Column of other tables to the table whose key it names.
 _OWNERS = {"customer_id": "customers", "product_id": "products", "campaign_id": "campaigns"}
-# Buyers stand in for customers where a market has no customer table.
-_STAND_INS = {"customers": "transactions"}
 # Price lists and stocks hold what nobody buys, so their keys tell nothing about a fault.
 _LINKED = (
     "transactions",
@@ -69,11 +67,8 @@ def measure_links(folder: Path, entries: Mapping[str, TableEntry]) -> tuple[Link
                 columns[name] = {row[0] for row in described}
         for table in _LINKED:
             for column, owner in _OWNERS.items():
-                partner = owner if owner in columns else _STAND_INS.get(owner, "")
-                if table == partner or column not in columns.get(table, ()):
-                    continue
-                if column in columns.get(partner, ()):
-                    links.append(_measure(connection, table, column, partner))
+                if column in columns.get(table, ()) and column in columns.get(owner, ()):
+                    links.append(_measure(connection, table, column, owner))
     return tuple(links)
 
 
@@ -97,8 +92,28 @@ def _measure(connection: object, table: str, column: str, owner: str) -> Link:
     return Link(table=table, column=column, owner=owner, keys=keys, found=found, advice=advice)
 
 
-# Fewer keys than this that find their partner, and what joins the two tables tells nothing.
-SMALLEST_LINK_SHARE = 0.5
+# With fewer keys that find their partner, and a way of writing by which more would, what joins
+# two tables tells nothing. Few without one may be right: prospects are no customers yet.
+_SMALLEST_SHARE = 0.5
+# What a market is about: where a link from it is broken, the other table is set aside.
+_MAIN = ("transactions", "contracts")
+
+
+def is_broken(link: Link) -> bool:
+    """Whether nothing that joins the two tables may be believed."""
+    return bool(link.keys) and (
+        link.found == 0 or (link.share < _SMALLEST_SHARE and bool(link.advice))
+    )
+
+
+def set_aside(manifest: Manifest) -> set[str]:
+    """Tables that no stage may join, because the keys do not meet.
+
+    Consents are never set aside: who refused must not become allowed.
+    """
+    broken = [link for entry in manifest.links if is_broken(link := Link(**entry))]
+    found = {link.owner if link.table in _MAIN else link.table for link in broken}
+    return found - {"consents"}
 
 
 def broken_links(manifest: Manifest) -> list[str]:
@@ -108,5 +123,5 @@ def broken_links(manifest: Manifest) -> list[str]:
         f"{link.found:,} of {link.keys:,} keys of {link.name} are in {link.owner}"
         + (f"; {link.advice}" if link.advice else "; compare how the two sources write it")
         for link in links
-        if link.keys and link.share < SMALLEST_LINK_SHARE
+        if is_broken(link)
     ]

@@ -298,6 +298,7 @@ def _plan_market(
     code: CodeIndex,
 ) -> list[Node]:
     from insight_lib.lake.decisions import decisions_digest
+    from insight_lib.lake.links import set_aside
     from insight_lib.lake.store import market_root
 
     manifest, fault = _read_data(project, market)
@@ -314,7 +315,8 @@ def _plan_market(
         name for stage in project.stages.values() for name in (*stage.publishes, *stage.may_publish)
     }
     tables = manifest.versions if manifest else {}
-    versions = {name: tables[name] for name in sorted(tables) if name not in derived}
+    apart = derived | (set_aside(manifest) if manifest else set())
+    versions = {name: tables[name] for name in sorted(tables) if name not in apart}
     states = dict(manifest.states) if manifest else {}
     root = market_root(project.lake_dir, project.markets[market].region, market)
     nodes: dict[Cell, Node] = {}
@@ -395,6 +397,9 @@ def _read_data(project: Project, market: str) -> tuple[Manifest | None, str | No
         manifest = read_manifest(project.lake_dir, project.markets[market].region, market)
     except LakeError as error:
         return None, str(error)
+    if manifest is not None and manifest.tables and manifest.as_of is None:
+        asked = "; ".join(manifest.questions) or f"{market}: holds no complete day yet"
+        return manifest, f"{asked}; deliver more days, or declare `period` in the market's YAML"
     if manifest is None or manifest.as_of is None:
         return manifest, f"no data yet; run `insight ingest --market {market}`"
     return manifest, None

@@ -1,0 +1,159 @@
+"""What a page stands on: rows that could not be loaded, and keys that find no partner.
+
+Shown on every page that counts rows, so that a total is never called whole when it is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from insight_lib.findings import Check, Gate, Measured, Prose, Verdict, counted
+from insight_lib.lake.links import Link, is_broken
+from insight_lib.lake.store import TableEntry, read_manifest
+from insight_lib.market import Market
+
+# Up to this share of a delivery in quarantine a total is still called whole.
+_LARGEST_LOST_SHARE = 0.01
+_TABLES = ("transactions", "customers", "contracts", "opportunities", "assignments")
+
+
+def describe_data(market: Market) -> list[Check | Gate]:
+    """The checks of what was loaded that a market's pages rest on.
+
+    Returns:
+        One check per table of which rows are in quarantine, were given anew or kept, and one per
+        link that finds few partners; consents that name nobody are a gate before any contact.
+    """
+    lake = market.root.parent.parent
+    manifest = read_manifest(lake, market.root.parent.name, market.id)
+    if manifest is None:
+        return []
+    stage = market.request.stage
+    found: list[Check | Gate] = []
+    found += [
+        _rows(stage, name, entry, market)
+        for name in _TABLES
+        if (entry := manifest.tables.get(name))
+        and (entry.quarantined or entry.kept or entry.corrected)
+    ]
+    links = [Link(**entry) for entry in manifest.links]
+    found += [_link(stage, link, market) for link in links if link.keys and link.share < 1]
+    if manifest.questions:
+        found.append(_questions(stage, manifest.questions, market))
+    return found
+
+
+def _measured(value: float, n: int, market: Market) -> Measured:
+    return Measured(value=value, unit="share", n=n, as_of=market.as_of)
+
+
+def _rows(stage: str, name: str, entry: TableEntry, market: Market) -> Check:
+    share, n = entry.quarantined_share, entry.loaded + entry.quarantined
+    is_whole = share <= _LARGEST_LOST_SHARE
+    parts: list[Prose] = []
+    if entry.quarantined:
+        parts.append(
+            Prose(
+                "{n} of {all} rows of {name} ({share}) could not be loaded and are in no total",
+                n=counted(entry.quarantined, n, market.as_of),
+                all=counted(n, n, market.as_of),
+                name=name,
+                share=_measured(share, n, market),
+            )
+        )
+    if entry.corrected:
+        parts.append(
+            Prose(
+                "{n} rows of {name} were corrected by a newer delivery",
+                n=counted(entry.corrected, n, market.as_of),
+                name=name,
+            )
+        )
+    if entry.kept:
+        parts.append(
+            Prose(
+                "{n} rows of {name} stay from earlier deliveries whose files are gone",
+                n=counted(entry.kept, n, market.as_of),
+                name=name,
+            )
+        )
+    return Check(
+        id=f"{stage}.data.{name}",
+        rows=("C2.1",),
+        statement=_joined(parts),
+        verdict=Verdict.PASS if is_whole else Verdict.REVIEW,
+        owner="data-engineer",
+        evidence=(name,),
+        value=_measured(share, n, market),
+        good="down",
+        so_what=Prose(
+            "{advice}",
+            advice="Too few to change a total."
+            if is_whole
+            else "No total of this page is the whole: correct the rows, or declare how they are "
+            "written, and load them again.",
+        ),
+        weight=1.0 if is_whole else 8.0,
+    )
+
+
+def _joined(parts: Sequence[Prose]) -> Prose:
+    names = {f"part_{chr(97 + i)}": part for i, part in enumerate(parts)}
+    return Prose("; ".join(f"{{{name}}}" for name in names) + ".", **names)
+
+
+def _link(stage: str, link: Link, market: Market) -> Check | Gate:
+    fields: dict[str, Any] = {
+        "id": f"{stage}.links.{link.table}_{link.column}",
+        "rows": ("C2.1",),
+        "statement": Prose(
+            "{found} of {keys} keys of {name} are in {owner}.",
+            found=counted(link.found, link.keys, market.as_of),
+            keys=counted(link.keys, link.keys, market.as_of),
+            name=link.name,
+            owner=link.owner,
+        ),
+        "owner": "data-engineer",
+        "evidence": (link.table,),
+        "value": _measured(link.share, link.keys, market),
+        "good": "up",
+    }
+    if not is_broken(link):
+        return Check(
+            **fields,
+            verdict=Verdict.PASS if link.share >= 0.95 else Verdict.REVIEW,
+            so_what=Prose("{advice}", advice=_capital(link.advice) or "The rest stay apart."),
+        )
+    advice = _capital(link.advice) or "Compare how the two sources write the key."
+    if link.table == "consents":
+        return Gate(
+            **fields,
+            verdict=Verdict.FAIL,
+            blocks=("decisions",),
+            so_what=Prose("Refusals name nobody whom we know. {advice}", advice=advice),
+            weight=20.0,
+        )
+    return Check(
+        **fields,
+        verdict=Verdict.FAIL,
+        so_what=Prose("What joins the two is left out of every page. {advice}", advice=advice),
+        weight=12.0,
+    )
+
+
+def _questions(stage: str, questions: tuple[str, ...], market: Market) -> Check:
+    return Check(
+        id=f"{stage}.data.questions",
+        rows=("C2.1",),
+        statement=Prose("{words}.", words="; ".join(questions)),
+        verdict=Verdict.REVIEW,
+        owner="data-engineer",
+        evidence=tuple(sorted(market.versions)) or ("transactions",),
+        so_what=Prose("Say which of it holds."),
+        weight=9.0,
+    )
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:] + "." if words else ""
