@@ -18,6 +18,9 @@ from insight_lib.prose import (
     SIGNIFICANT_DIGITS as SIGNIFICANT_DIGITS,
 )
 from insight_lib.prose import (
+    UNIT_BOUNDS as UNIT_BOUNDS,
+)
+from insight_lib.prose import (
     Estimate as Estimate,
 )
 from insight_lib.prose import (

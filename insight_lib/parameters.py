@@ -9,11 +9,10 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -27,6 +26,7 @@ from insight_lib.parameter_model import Lifecycle, Parameters, Stage
 from insight_lib.parameter_names import unknown_names
 from insight_lib.registers import REGISTERS, Model, Registers, Sentence
 from insight_lib.strict_yaml import Document, Fault, KeyPath
+from insight_lib.today import read_today
 
 M = TypeVar("M", bound=BaseModel)
 MARKET_ID = re.compile(r"[a-z]{2}-[a-z0-9]+(-[a-z0-9]+)*")
@@ -144,12 +144,6 @@ def find_root(start: Path | None = None) -> Path:
     raise FileNotFoundError(
         f"no parameters/lifecycle.yaml at or above {here}; run inside a project, or pass --root"
     )
-
-
-def read_today() -> date:
-    """The day on which permissions are judged: `INSIGHT_TODAY` of a run, else the clock's."""
-    given = os.environ.get("INSIGHT_TODAY")
-    return date.fromisoformat(given) if given else datetime.now(UTC).date()
 
 
 def load_project(root: Path, *, today: date | None = None) -> Project:

@@ -13,8 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from insight_lib.findings import Estimate, Measured, TooFew
-from insight_lib.prose import UNIT_BOUNDS
+from insight_lib.findings import UNIT_BOUNDS, Estimate, Measured, TooFew
 
 Floats = NDArray[np.float64]
 M = TypeVar("M", bound=Measured)

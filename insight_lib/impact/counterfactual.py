@@ -13,10 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from insight_lib.findings import Estimate, TooFew
+from insight_lib.findings import UNIT_BOUNDS, Estimate, TooFew
 from insight_lib.impact.panel import Panel, placebo_groups
 from insight_lib.impact.structural import run_on
-from insight_lib.prose import UNIT_BOUNDS
 from insight_lib.statistics import estimate_ratio_change
 
 Floats = NDArray[np.float64]

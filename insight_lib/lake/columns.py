@@ -8,12 +8,19 @@ from insight_lib.lake.contract import RAW, ambiguous_days, literal, quoted, swap
 from insight_lib.lake.faults import SourceFault
 from insight_lib.lake.sources import Opened
 from insight_lib.market_model import Source
+from insight_lib.schema import TableSchema
 
 if TYPE_CHECKING:
     import duckdb
 
 
-def _check_days(connection: duckdb.DuckDBPyConnection, delivery: _Delivery, opened: Opened) -> None:
+def check_days(
+    connection: duckdb.DuckDBPyConnection,
+    schema: TableSchema,
+    source: Source,
+    opened: Opened,
+    where: str,
+) -> None:
     """Refuse a column that holds both orders of day and month: half of it reads wrong."""
     if source.format != "csv":
         return

@@ -44,8 +44,8 @@ from insight_lib.lake.store import (
     write_table,
 )
 from insight_lib.market_model import MarketConfig, Source
-from insight_lib.parameters import read_today
 from insight_lib.schema import TABLES, TableSchema
+from insight_lib.today import read_today
 
 if TYPE_CHECKING:
     import duckdb
