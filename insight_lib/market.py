@@ -358,10 +358,15 @@ class Market:
 
         if schema.name == "consents":
             return table
+
+        def has_come(known_from: str | None) -> ir.BooleanValue:
+            # A value whose day was not written down is known from the row's own day: hiding it
+            # would turn an end without a date, or a failed payment, into none.
+            known = self._has_come(table[known_from])
+            return known | table[known_from].isnull()
+
         later = {
-            column.name: ibis.ifelse(
-                self._has_come(table[column.known_from]), table[column.name], None
-            )
+            column.name: ibis.ifelse(has_come(column.known_from), table[column.name], None)
             for column in schema.columns
             if column.known_from in table.columns and column.name in table.columns
         }
