@@ -1,4 +1,4 @@
-"""How sure a yearly season is: noise that lasts for weeks, a pair of days that was picked, one year.
+"""How sure a yearly season is: lasting noise, a pair of days that was picked, a single year.
 
 The season moves slowly, and so does noise that lasts; the range of the one has to know the
 other. Neighbouring weeks are taken as autoregressive of order one, with a coefficient that is
