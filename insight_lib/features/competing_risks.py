@@ -288,15 +288,15 @@ def estimate_churn_causes(
     error = np.sqrt(np.square(influence).sum(axis=0))
     n = len(spells)
 
-    def estimate(value: float, bounds: tuple[float, float], at: float = level) -> Estimate:
+    def estimate(value: float, bounds: tuple[float, float], unit: str = "share") -> Estimate:
         return Estimate(
             value=value,
             lower=bounds[0],
             upper=bounds[1],
-            unit="share",
+            unit=unit,
             n=n,
             as_of=as_of,
-            level=at,
+            level=level,
             method=_METHOD,
         )
 
@@ -331,7 +331,11 @@ def estimate_churn_causes(
         # The first of several has to beat each of the others, so picking it raises no more
         # false alarms than comparing the two would.
         half = stats.norm.ppf(0.5 + level / 2) * np.sqrt(np.square(difference).sum())
-        lead = estimate(apart, (apart - float(half), apart + float(half)))
+        lead = estimate(
+            apart,
+            (max(apart - float(half), -1.0), min(apart + float(half), 1.0)),
+            "difference",
+        )
     return ChurnCauses(
         curve=curve,
         hazards=_hazards(entry, leave, code, causes, int(months[-1]), minimum_at_risk, level),

@@ -176,12 +176,30 @@ def describe_money_reconciliation(result: ReportingMoney, *, as_of: date) -> Che
         if same
         else Prose(
             "Customers {word} the total in both currencies, to the smallest unit; {stale} days "
-            "used the rate of a day before.",
+            "used the rate of a day before{doubted}.",
+            doubted=Prose(
+                ", and on {n} days the quotes of both directions contradict each other",
+                n=Measured(value=result.n_doubted_days, unit="count", n=n, as_of=as_of),
+            )
+            if result.n_doubted_days
+            else "",
             word=word,
             stale=Measured(value=result.n_stale_days, unit="count", n=n, as_of=as_of),
         ),
-        verdict=Verdict.PASS if exact else Verdict.FAIL,
+        verdict=Verdict.FAIL
+        if not exact
+        else Verdict.REVIEW
+        if result.n_doubted_days
+        else Verdict.PASS,
         owner="data-engineer",
         evidence=_LINES if same else ("transactions", "fx_rates"),
-        so_what=Prose("{advice}", advice="No action." if exact else "Do not publish this total."),
+        so_what=Prose(
+            "{advice}",
+            advice="Do not publish this total."
+            if not exact
+            else "Find out which of the two quotes is right: the one into the reporting currency "
+            "was used."
+            if result.n_doubted_days
+            else "No action.",
+        ),
     )
