@@ -120,7 +120,8 @@ def orders(
         order_id, customer_id, order_date (local), ordered_local, amount (less what was taken
         back), discount_amount and coupon_amount (missing where the market does not record
         them), returned_amount (positive; all in the lines' currency), n_lines, is_purchase
-        (something was bought; the others are money taken back without a sale, or nothing).
+        (something was bought; the others are money taken back without a sale). What is neither
+        a purchase nor money is left out.
     """
     known = lines.filter(lines.customer_id.notnull())
     known = dated(known, returned_within_days=returned_within_days)
@@ -130,7 +131,7 @@ def orders(
         for name in ("discount_amount", "coupon_amount")
     }
     known = known.mutate(**deductions)
-    return known.group_by(["order_id", "customer_id"]).agg(
+    found = known.group_by(["order_id", "customer_id"]).agg(
         ordered_local=known.ordered_local.min(),
         order_date=known.order_date.min(),
         amount=known.amount.sum(),
@@ -140,6 +141,7 @@ def orders(
         n_lines=known.count(),
         is_purchase=sold(known, free_orders_count=free_orders_count).any(),
     )
+    return found.filter(found.is_purchase | (found.amount != 0))
 
 
 def purchases(by_order: ir.Table) -> ir.Table:
