@@ -22,6 +22,7 @@ from insight_lib.lake.store import (
     LakeError,
     empty_table,
     market_root,
+    read_manifest,
     read_sources,
     table_files,
     write_atomically,
@@ -464,6 +465,14 @@ class Market:
         consents = consents.filter(consents.purpose == purpose)
         then = consents.filter(self._has_come(consents.decided_at))
         return with_consent(table, customer, then, consents, rule=rule)
+
+    def unread(self, name: str) -> tuple[int, int]:
+        """Rows of a table's deliveries that could not be read, and all rows in scope."""
+        manifest = read_manifest(self.root.parent.parent, self.config.region, self.id)
+        entry = manifest.tables.get(name) if manifest else None
+        if entry is None:
+            return 0, 0
+        return entry.quarantined, entry.loaded + entry.quarantined + entry.superseded
 
     def coverage(self, name: str) -> tuple[int, int]:
         """How many customers of a table this run may read, and how many there are.

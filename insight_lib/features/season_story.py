@@ -125,8 +125,17 @@ def describe_events(result: YearRhythm) -> Finding:
     )
 
 
-def describe_money(result: ReportingMoney, *, as_of: date) -> Finding:
-    """Revenue in the reporting currency beside the local one."""
+def describe_money(result: ReportingMoney, *, as_of: date, is_whole: bool = True) -> Finding:
+    """Revenue in the reporting currency beside the local one.
+
+    Args:
+        is_whole: Whether nearly all order lines could be read; else it is no revenue.
+    """
+    what = (
+        "Revenue of the whole period was"
+        if is_whole
+        else "The order lines that could be read add up to"
+    )
     n = len(result.by_customer)
     local = Measured(value=float(result.local_total), unit=result.local_currency, n=n, as_of=as_of)
     reporting = Measured(value=float(result.total), unit=result.currency, n=n, as_of=as_of)
@@ -139,10 +148,11 @@ def describe_money(result: ReportingMoney, *, as_of: date) -> Finding:
     return Finding(
         id="features.reporting_revenue",
         rows=("M3.3",),
-        statement=Prose("Revenue of the whole period was {local}.", local=local)
+        statement=Prose("{what} {local}.", what=what, local=local)
         if same
         else Prose(
-            "Revenue of the whole period was {local}, which is {reporting} {rate}.",
+            "{what} {local}, which is {reporting} {rate}.",
+            what=what,
             local=local,
             reporting=reporting,
             rate=rate,
