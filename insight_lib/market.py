@@ -22,6 +22,7 @@ from insight_lib.lake.store import (
     LakeError,
     empty_table,
     market_root,
+    read_manifest,
     read_sources,
     table_files,
     write_atomically,
@@ -358,10 +359,15 @@ class Market:
 
         if schema.name == "consents":
             return table
+
+        def has_come(known_from: str | None) -> ir.BooleanValue:
+            # A value whose day was not written down is known from the row's own day: hiding it
+            # would turn an end without a date, or a failed payment, into none.
+            known = self._has_come(table[known_from])
+            return known | table[known_from].isnull()
+
         later = {
-            column.name: ibis.ifelse(
-                self._has_come(table[column.known_from]), table[column.name], None
-            )
+            column.name: ibis.ifelse(has_come(column.known_from), table[column.name], None)
             for column in schema.columns
             if column.known_from in table.columns and column.name in table.columns
         }
@@ -459,6 +465,14 @@ class Market:
         consents = consents.filter(consents.purpose == purpose)
         then = consents.filter(self._has_come(consents.decided_at))
         return with_consent(table, customer, then, consents, rule=rule)
+
+    def unread(self, name: str) -> tuple[int, int]:
+        """Rows of a table's deliveries that could not be read, and all rows in scope."""
+        manifest = read_manifest(self.root.parent.parent, self.config.region, self.id)
+        entry = manifest.tables.get(name) if manifest else None
+        if entry is None:
+            return 0, 0
+        return entry.quarantined, entry.loaded + entry.quarantined + entry.superseded
 
     def coverage(self, name: str) -> tuple[int, int]:
         """How many customers of a table this run may read, and how many there are.

@@ -30,6 +30,7 @@ _SMALLEST_RETURNED_SHARE = 0.005  # of sales; less moves no comparison
 _FEWEST_RETURNED_LINES = 20
 _GAP_OPEN_DAYS = 4  # a long feast is shorter
 _OPEN_SHARE = 0.2  # of the best weekday's orders; a weekday with less is closed as a rule
+_AROUND_DAYS = 42
 _GAP_EXPECTED_ORDERS = 12.0  # by chance alone such a gap comes once in exp(12) such spans
 
 
@@ -119,7 +120,8 @@ def orders(
         order_id, customer_id, order_date (local), ordered_local, amount (less what was taken
         back), discount_amount and coupon_amount (missing where the market does not record
         them), returned_amount (positive; all in the lines' currency), n_lines, is_purchase
-        (something was bought; the others are money taken back without a sale, or nothing).
+        (something was bought; the others are money taken back without a sale). What is neither
+        a purchase nor money is left out.
     """
     known = lines.filter(lines.customer_id.notnull())
     known = dated(known, returned_within_days=returned_within_days)
@@ -129,7 +131,7 @@ def orders(
         for name in ("discount_amount", "coupon_amount")
     }
     known = known.mutate(**deductions)
-    return known.group_by(["order_id", "customer_id"]).agg(
+    found = known.group_by(["order_id", "customer_id"]).agg(
         ordered_local=known.ordered_local.min(),
         order_date=known.order_date.min(),
         amount=known.amount.sum(),
@@ -139,6 +141,7 @@ def orders(
         n_lines=known.count(),
         is_purchase=sold(known, free_orders_count=free_orders_count).any(),
     )
+    return found.filter(found.is_purchase | (found.amount != 0))
 
 
 def purchases(by_order: ir.Table) -> ir.Table:
@@ -237,9 +240,9 @@ def coverage(lines: ir.Table, *, as_of: date, period: tuple[date, date] | None =
     """The days that the data hold, from the days on which they have rows.
 
     A silence is a gap in the data, and not the shop's rhythm, if it takes in at least four of
-    the weekdays on which the shop usually sells and if a shop with its usual orders on such days
-    would as good as never be silent so long by chance (Poisson). A silence at the end or, with a
-    declared period, at the start counts alike.
+    the weekdays on which the shop usually sells and if a shop with its orders of the weeks
+    around would as good as never be silent so long by chance (Poisson). A silence at the end
+    or, with a declared period, at the start counts alike.
 
     Args:
         lines: Order lines (`ordered_local`), customers known or not.
@@ -279,10 +282,15 @@ def _gaps(per_day: pd.Series) -> tuple[tuple[date, date], ...]:
     usual = np.array([float(part.mean()) if len(part) else 0.0 for part in mine])
     is_open = usual >= _OPEN_SHARE * usual.max()
     found = []
+    stamps, seen = pd.DatetimeIndex(per_day.index), per_day.to_numpy()
     for begin, end in runs:
         inside = weekday[begin:end]
-        expected = float(usual[inside].sum())
+        around = np.arange(max(0, begin - _AROUND_DAYS), min(len(seen), end + _AROUND_DAYS))
+        around = around[used[around] & ((around < begin) | (around >= end))]
+        common = float(usual[weekday[around]].sum())
+        # A shop that grows or shrinks is judged by the weeks around, not by its mean.
+        pace = float(seen[around].sum()) / common if common > 0 else 0.0
+        expected = pace * float(usual[inside].sum())
         if is_open[inside].sum() >= _GAP_OPEN_DAYS and expected >= _GAP_EXPECTED_ORDERS:
-            stamps = pd.DatetimeIndex(per_day.index)
             found.append((stamps[begin].date(), stamps[end - 1].date()))
     return tuple(found)

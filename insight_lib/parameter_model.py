@@ -59,6 +59,7 @@ class ValueParameters(Model):
     largest_forecast_bias: float = Field(gt=0, lt=1)
     account_group: str
     churn_horizon_months: int = Field(ge=1, le=120)
+    contracts_observed_from: date | None
     minimum_contracts_at_risk: int = Field(ge=10)
     smallest_churn_gap_that_matters: float = Field(gt=0, lt=1)
     minimum_deals_per_stage: int = Field(ge=5)

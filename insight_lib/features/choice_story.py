@@ -63,6 +63,19 @@ def describe_maturity(result: Maturity) -> Finding:
     )
 
 
+def why_unripe(result: Maturity | Finding) -> str | None:
+    """Why customers are not to be forecast one by one, or None where they may be."""
+    if isinstance(result, Finding):
+        return "there are too few customers"
+    if result.approach is Approach.CUSTOMER_VALUE:
+        return None
+    unmet = [f for f in result.facts if f.approach is Approach.CUSTOMER_VALUE and not f.is_met]
+    return "; ".join(
+        f"{fact.name}: {format_value(fact.measured)}, and it takes {format_value(fact.needed)}"
+        for fact in unmet
+    )
+
+
 def table_maturity(result: Maturity) -> Table:
     """Every fact against its threshold."""
     return Table(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from insight_lib.features.clv_models import (
+    Counts,
     Floats,
     PurchaseFit,
     PurchaseModel,
@@ -32,6 +33,7 @@ from insight_lib.features.clv_totals import (
 from insight_lib.features.gamma_gamma import SpendFit, draw_amount, expected_amount, fit_spend
 from insight_lib.features.purchases import purchase_counts
 from insight_lib.findings import Estimate, Measured, TooFew
+from insight_lib.statistics import estimate_ratio
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -158,7 +160,10 @@ class CustomerValue:
         purchases: Total purchase days over the horizon.
         value: Total spend, discounted by month.
         mean_value: The same per customer.
-        active: Share of customers who are still customers.
+        active: Share of customers who are still customers, by the model in use.
+        active_range: Its lowest and highest value over all models tried: leaving is never seen,
+            so it hangs on the model.
+        kept: Share of what is bought that is not taken back; in the value.
         top_share: Share of the value that the best fifth will bring.
         customers: One row per customer: customer_id, alive_share, expected_purchases,
             expected_value_amount. For publishing, never for showing.
@@ -170,6 +175,8 @@ class CustomerValue:
     value: Estimate
     mean_value: Estimate
     active: Measured
+    active_range: tuple[Measured, Measured]
+    kept: Estimate
     top_share: Measured
     customers: pd.DataFrame
     horizon_months: int
@@ -192,8 +199,8 @@ def estimate_customer_value(
 
     The range of the total holds what the parameters may be (observed information, delta
     method) and what single customers may do (drawn from their own predictive distributions).
-    Spend counts at the end of its month; it is revenue, not margin, and customers who have
-    not yet come are not in it.
+    Spend counts at the end of its month, less the share that is taken back as a rule; it is
+    revenue, not margin, and customers who have not yet come are not in it.
 
     Args:
         summary: As from `purchases.purchase_summary`, with the same `unit_days`.
@@ -203,7 +210,8 @@ def estimate_customer_value(
     Raises:
         TooFew: Too few repeat purchases or repeat spend for the models.
     """
-    choice = choose_model(purchase_counts(summary), models=models)
+    counts = purchase_counts(summary)
+    choice = choose_model(counts, models=models)
     rows = summary.order_by("customer_id").to_pandas()
     spend = fit_spend(rows)
     model, parameters = choice.best.model, np.asarray(choice.best.parameters)
@@ -231,7 +239,8 @@ def estimate_customer_value(
     alive = alive_share(model, parameters, frequency, recency, age)
     plain, discounted = by_month(parameters, frequency, age)
     mean_amount = expected_amount(np.asarray(spend.parameters), frequency, amount)
-    value = alive * discounted * mean_amount
+    kept = _kept_share(rows, as_of=as_of, level=level)
+    value = alive * discounted * mean_amount * kept.value
 
     cells = merge_histories(
         rows.assign(customers=1.0, amount=mean_amount)
@@ -246,12 +255,13 @@ def estimate_customer_value(
         return np.array(
             [
                 float((cells["customers"] * here * counted).sum()),
-                float((cells["amount"] * here * later).sum()),
+                kept.value * float((cells["amount"] * here * later).sum()),
             ]
         )
 
     def spend_at(point: Floats) -> Floats:
-        return np.array([float((alive * discounted) @ expected_amount(point, frequency, amount))])
+        amounts = expected_amount(point, frequency, amount)
+        return np.array([kept.value * float((alive * discounted) @ amounts)])
 
     slope = slopes(purchases_at, parameters)
     spend_slope = slopes(spend_at, np.asarray(spend.parameters))[0]
@@ -259,6 +269,8 @@ def estimate_customer_value(
     of_value = float(slope[1] @ choice.best.covariance @ slope[1]) + float(
         spend_slope @ spend.covariance @ spend_slope
     )
+    z = float(stats.norm.ppf(0.5 + level / 2))
+    of_value += (float(value.sum()) * (kept.upper - kept.lower) / (2 * z * kept.value)) ** 2
     noise_counts, noise_value = _noise(
         choice.best, spend, rows, alive * plain, value, horizon_months * month, seed
     )
@@ -291,6 +303,8 @@ def estimate_customer_value(
             method=TOTAL_METHOD,
         ),
         active=Measured(value=float(alive.mean()), unit="share", n=n, as_of=as_of),
+        active_range=_active_range(choice, frequency, recency, age, as_of=as_of),
+        kept=kept,
         top_share=Measured(value=float(best.sum() / value.sum()), unit="share", n=n, as_of=as_of),
         customers=pd.DataFrame(
             {
@@ -303,6 +317,33 @@ def estimate_customer_value(
         horizon_months=horizon_months,
         annual_discount_rate=annual_discount_rate,
     )
+
+
+def _active_range(
+    choice: ModelChoice, frequency: Counts, recency: Floats, age: Floats, *, as_of: date
+) -> tuple[Measured, Measured]:
+    shares = [
+        float(alive_share(f.model, np.asarray(f.parameters), frequency, recency, age).mean())
+        for f in choice.fits
+    ]
+    low, high = (
+        Measured(value=share, unit="share", n=len(age), as_of=as_of)
+        for share in (min(shares), max(shares))
+    )
+    return low, high
+
+
+def _kept_share(rows: pd.DataFrame, *, as_of: date, level: float) -> Estimate:
+    """Share of money paid in settled orders that was not taken back, customers as units.
+
+    Raises:
+        TooFew: As much was taken back as came in.
+    """
+    paid, back = rows["settled_amount"], rows["settled_back_amount"]
+    if paid.sum() <= back.sum():
+        raise TooFew("as much money was taken back as came in")
+    kept = estimate_ratio(paid - back, paid, unit="share", as_of=as_of, level=level)
+    return replace(kept, lower=max(kept.lower, 0.0), upper=min(kept.upper, 1.0))
 
 
 def _noise(

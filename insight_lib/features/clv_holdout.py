@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
-from insight_lib.features.clv import ModelChoice, choose_model
+from insight_lib.features.clv import CustomerValue, ModelChoice, choose_model
 from insight_lib.features.clv_models import (
     PurchaseFit,
     PurchaseModel,
@@ -31,12 +33,16 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 
+_DAYS_PER_MONTH = 365.25 / 12
+
+
 @dataclass(frozen=True, kw_only=True)
 class Holdout:
     """A forecast made as of the cut, against what came after it.
 
     Attributes:
         cut: Last day that the model saw.
+        days: Length of the test.
         choice: Models fitted up to the cut, best first.
         expected, actual: Purchase days of customers known at the cut, from cut to `as_of`.
         bias: Expected against actual, relative; above zero the forecast was too high.
@@ -49,6 +55,7 @@ class Holdout:
     """
 
     cut: date
+    days: int
     choice: ModelChoice
     expected: Estimate
     actual: Measured
@@ -77,6 +84,7 @@ def estimate_holdout(
     Args:
         by_order: customer_id, order_date, amount, as from `customers.orders`.
         minimum_cell_size: Smallest group of customers shown.
+        models: The model whose forecast is tested; give the one in use.
 
     Raises:
         TooFew: No repeat purchase before the cut, or no purchase after it.
@@ -124,6 +132,7 @@ def estimate_holdout(
         regularity = None
     return Holdout(
         cut=cut,
+        days=holdout_days,
         choice=choice,
         expected=expected,
         actual=Measured(value=n_actual, unit="count", n=n, as_of=as_of),
@@ -149,6 +158,50 @@ def estimate_holdout(
         ),
         new_share=Measured(value=new_share, unit="share", n=later.new_customers, as_of=as_of),
         regularity=regularity,
+    )
+
+
+_AS_LONG = 0.95  # of the horizon; a shorter test says less than is promised
+
+
+def reaches_the_horizon(holdout: Holdout, *, horizon_months: int) -> bool:
+    """Whether the test forecast reached as far as the forecast that it stands for."""
+    return holdout.days >= _AS_LONG * horizon_months * _DAYS_PER_MONTH
+
+
+def widened(value: CustomerValue, holdout: Holdout) -> CustomerValue:
+    """The forecast with the error that its own test has shown.
+
+    A test over the whole horizon that refutes its range adds its miss, on the log scale; a
+    shorter one adds its miss whatever its range, grown with the horizon, because what the model
+    lacks (season, growth) adds up over time.
+    """
+    miss = abs(math.log1p(holdout.bias.value)) if holdout.bias.value > -1 else math.inf
+    if reaches_the_horizon(holdout, horizon_months=value.horizon_months):
+        miss = miss if holdout.bias.excludes(0) else 0.0
+    else:
+        miss *= value.horizon_months * _DAYS_PER_MONTH / holdout.days
+    factor = float(stats.norm.ppf(0.5 + value.value.level / 2)) * miss
+
+    def wide(estimate: Estimate) -> Estimate:
+        below, above = (
+            math.hypot(math.log(estimate.value / bound), factor)
+            for bound in (estimate.lower, estimate.upper)
+        )
+        return replace(
+            estimate,
+            lower=estimate.value * math.exp(-below),
+            upper=estimate.value * math.exp(above),
+            method=f"{estimate.method}, and the miss of the test forecast",
+        )
+
+    if factor == 0:
+        return value
+    return replace(
+        value,
+        value=wide(value.value),
+        mean_value=wide(value.mean_value),
+        purchases=wide(value.purchases),
     )
 
 

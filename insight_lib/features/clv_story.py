@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from insight_lib.features.clv import CustomerValue, FitQuality, ModelChoice
-from insight_lib.features.clv_holdout import Holdout
+from insight_lib.features.clv_holdout import Holdout, reaches_the_horizon
 from insight_lib.features.gamma_gamma import SpendFit
 from insight_lib.findings import Check, Finding, Measured, Prose, Verdict
 
@@ -11,6 +11,8 @@ _LINES = ("transactions",)
 _ROWS = ("CLV",)
 _REGULAR = 1.2  # Erlang shape from which gaps are too regular for the models
 _BURSTS = 0.8
+_MODELS_AGREE = 0.1  # in the share of active customers; further apart, only a range is said
+_NEARLY_ALL = 0.95
 _MISPLACED = 0.05  # share of customers in the wrong group from which the fit is looked at
 
 
@@ -38,29 +40,36 @@ def describe_customer_value(
     if isinstance(holdout, Finding):
         verdict = Verdict.CANNOT_TELL
         advice = Prose("No test forecast backs this yet; do not set budgets by it.")
-    else:
-        verdict = {
-            Verdict.PASS: Verdict.MATTERS,
-            Verdict.REVIEW: Verdict.CANNOT_TELL,
-            Verdict.FAIL: Verdict.CANNOT_TELL,
-        }[judge_bias(holdout, largest_bias)]
-        advice = (
-            Prose(
-                "The best fifth will bring {top} of it: cap what you spend to keep a customer by "
-                "the own expected value.",
-                top=result.top_share,
-            )
-            if verdict is Verdict.MATTERS
-            else Prose(
-                "Use it to rank customers, not to set budgets: the test forecast was {miss}.",
-                miss=_miss(holdout),
-            )
+    elif not reaches_the_horizon(holdout, horizon_months=result.horizon_months):
+        verdict = Verdict.CANNOT_TELL
+        advice = Prose(
+            "Use it to rank customers, not to set budgets: the test forecast reached only {days}, "
+            "and was {miss}.",
+            days=Measured(value=holdout.days, unit="days", n=1, as_of=as_of),
+            miss=_miss(holdout),
         )
+    elif judge_bias(holdout, largest_bias) is Verdict.PASS:
+        verdict = Verdict.MATTERS
+        advice = Prose(
+            "The best fifth will bring {top} of it: cap what you spend to keep a customer by "
+            "the own expected value.",
+            top=result.top_share,
+        )
+    else:
+        verdict = Verdict.CANNOT_TELL
+        advice = Prose(
+            "Use it to rank customers, not to set budgets: the test forecast was {miss}.",
+            miss=_miss(holdout),
+        )
+    is_promise = result.annual_discount_rate == 0
     return Finding(
         id="features.customer_value",
         rows=_ROWS,
         statement=Prose(
-            "Today's customers will spend {value} in the next {months} (likely {value:range}).",
+            "Today's customers will spend {value} in the next {months} (likely {value:range})."
+            if is_promise
+            else "What today's customers will spend in the next {months} is worth {value} today "
+            "(likely {value:range}).",
             value=result.value,
             months=months,
         ),
@@ -69,28 +78,58 @@ def describe_customer_value(
         evidence=_LINES,
         value=result.value,
         good="up",
-        so_what=advice,
-        weight=4.0,
+        so_what=Prose("{advice}{back}", advice=advice, back=_taken_back(result)),
+        weight=4.0 if verdict is Verdict.MATTERS else 2.3,
     )
 
 
+def _taken_back(result: CustomerValue) -> Prose:
+    if result.kept.value == 1:
+        return Prose("")
+    back = Measured(
+        value=1 - result.kept.value, unit="share", n=result.kept.n, as_of=result.kept.as_of
+    )
+    return Prose(" What they send back is not in it: {back} of what is bought.", back=back)
+
+
 def describe_active(result: CustomerValue) -> Finding:
-    """How many customers are still customers, and what one is worth on average."""
+    """How many customers are still customers, and what one will spend on average."""
+    low, high = result.active_range
+    is_sure = high.value - low.value <= _MODELS_AGREE
     return Finding(
         id="features.active_customers",
         rows=_ROWS,
         statement=Prose(
-            "About {active:in_hundred} customers ever seen are still customers; one is worth "
-            "{mean} on average (likely {mean:range}).",
+            "About {active:in_hundred} customers ever seen are still customers; one will spend "
+            "{mean} in the period on average (likely {mean:range}).",
             active=result.active,
             mean=result.mean_value,
+        )
+        if is_sure
+        else Prose(
+            "Between {low:in_hundred} and {high:in_hundred} customers ever seen are still "
+            "customers, depending on the model of leaving; one will spend {mean} in the period "
+            "on average (likely {mean:range}).",
+            low=low,
+            high=high,
+            mean=result.mean_value,
         ),
-        verdict=Verdict.MATTERS,
+        verdict=Verdict.DOES_NOT_MATTER
+        if is_sure and low.value >= _NEARLY_ALL
+        else Verdict.MATTERS
+        if is_sure
+        else Verdict.CANNOT_TELL,
         owner="crm-lead",
         evidence=_LINES,
         value=result.mean_value,
         good="up",
-        so_what=Prose("Write to those with a fair chance of still being customers first."),
+        so_what=Prose(
+            "{advice}",
+            advice="Write to those with a fair chance of still being customers first."
+            if is_sure
+            else "Leaving is never seen, so the share hangs on the model: rank customers by when "
+            "they last bought, and plan with no share of active customers.",
+        ),
         weight=2.2,
     )
 
@@ -139,10 +178,13 @@ def describe_holdout(result: Holdout, *, largest_bias: float) -> Check:
         id="features.value_holdout",
         rows=_ROWS,
         statement=Prose(
-            "A forecast made on {cut} was {miss}: {expected} purchases expected, {actual} came. "
+            "A forecast by the model in use, {model}, made on {cut} for {days} was {miss}: "
+            "{expected} purchases expected, {actual} came. "
             "{new} customers came later and made {new_share} of all purchases; no forecast "
             "speaks of them.{rhythm}",
+            model=result.choice.best.model.value,
             cut=result.cut,
+            days=Measured(value=result.days, unit="days", n=1, as_of=result.actual.as_of),
             miss=_miss(result),
             expected=_whole(result.expected),
             actual=result.actual,
@@ -210,28 +252,27 @@ def describe_model_choice(result: ModelChoice, quality: FitQuality | Finding) ->
 
 def describe_spend_link(result: SpendFit, *, largest_correlation: float = 0.2) -> Check:
     """The spend model takes spend per purchase as unrelated to how often one buys: is it."""
-    is_small = abs(result.correlation) <= largest_correlation
+    link = result.correlation
+    if link is None:
+        word, is_small = "spend just as much", True
+    else:
+        is_small = abs(link) <= largest_correlation
+        word = "spend about as much" if is_small else "spend more" if link > 0 else "spend less"
+    is_known = link is None or result.is_identified
     return Check(
         id="features.value_spend",
         rows=_ROWS,
-        statement=Prose(
-            "Customers who buy more often {word} per purchase.",
-            word=(
-                "spend about as much"
-                if is_small
-                else "spend more"
-                if result.correlation > 0
-                else "spend less"
-            ),
-        ),
-        verdict=Verdict.PASS if is_small and result.is_identified else Verdict.REVIEW,
+        statement=Prose("Customers who buy more often {word} per purchase.", word=word),
+        verdict=Verdict.PASS if is_small and is_known else Verdict.REVIEW,
         owner="analyst",
         evidence=_LINES,
         so_what=Prose(
             "{advice}",
-            advice="No action."
-            if is_small
-            else "The value of frequent customers is off in that direction; forecast them apart.",
+            advice="The value of frequent customers is off in that direction; forecast them apart."
+            if not is_small
+            else "No action."
+            if is_known
+            else "The data do not pin the spread of spend down; trust the totals only.",
         ),
         weight=0.6,
     )

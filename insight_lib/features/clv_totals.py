@@ -16,10 +16,11 @@ from insight_lib.features.clv_models import (
     draw_purchases,
     expected_purchases,
 )
-from insight_lib.findings import Estimate
+from insight_lib.findings import Estimate, TooFew
 
 DRAWN_CUSTOMERS = 50_000  # of which the noise of single customers is drawn
 TOTAL_METHOD = "observed information, delta method and simulated purchases"
+_WIDEST = 3.0  # half a range, in the logarithm: twenty times up and down
 _STEP = 1e-3  # of a numeric derivative in a parameter's logarithm
 
 
@@ -36,9 +37,17 @@ def slopes(totals: Callable[[Floats], Floats], parameters: Floats) -> Floats:
 def total_estimate(
     value: float, variance: float, *, unit: str, n: int, as_of: date, level: float
 ) -> Estimate:
-    """A positive total with a range that is symmetric in its logarithm."""
+    """A positive total with a range that is symmetric in its logarithm.
+
+    Raises:
+        TooFew: The data do not pin the model down, so the total has no range.
+    """
+    if not (value > 0 and math.isfinite(value) and math.isfinite(variance) and variance >= 0):
+        raise TooFew("too few second purchases for a forecast with a range")
     z = float(stats.norm.ppf(0.5 + level / 2))
     half = z * math.sqrt(variance) / value
+    if half > _WIDEST:
+        raise TooFew("too few second purchases: the forecast could be anything")
     return Estimate(
         value=value,
         lower=value * math.exp(-half),

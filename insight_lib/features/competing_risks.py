@@ -15,7 +15,7 @@ import ibis
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import sparse, stats
 
 from insight_lib.findings import Estimate, Measured, TooFew
 from insight_lib.statistics import estimate_share
@@ -140,6 +140,26 @@ def cumulative_incidence(at_risk: Floats, ended: Floats) -> tuple[Floats, Floats
     return survival, np.cumsum(before[..., None] * hazard, axis=-2)
 
 
+def weighted_table(
+    leave: Ints, cause: Ints, account: Ints, weights: Floats, *, n_causes: int, entry: Ints
+) -> tuple[Floats, Floats]:
+    """Life tables of every replicate: at risk (replicates x days), ended (x causes)."""
+    size = int(leave.max()) + 1
+    n = weights.shape[1]
+
+    def counts(at: Ints, rows: Ints) -> Floats:
+        one = np.ones(len(rows))
+        by_day = sparse.csr_array((one, (account[rows], at[rows])), shape=(n, size))
+        return weights @ by_day
+
+    every = np.arange(len(leave))
+    gone = np.cumsum(counts(leave, every), axis=1)
+    gone = np.concatenate([np.zeros((len(weights), 1)), gone[:, :-1]], axis=1)
+    at_risk = np.cumsum(counts(entry, every), axis=1) - gone
+    ended = [counts(leave, np.flatnonzero(cause == k)) for k in range(n_causes)]
+    return at_risk, np.stack(ended, axis=-1)
+
+
 def _influence(
     entry: Ints, leave: Ints, cause: Ints, at_risk: Floats, ended: Floats, days: Ints
 ) -> Floats:
@@ -211,6 +231,7 @@ class ChurnCauses:
         lead: How many more contracts the first cause ends than the second, as a share. Missing
             with one cause.
         horizon_months: Months of life the shares speak of.
+        asked_months: Months that were asked for; more, where too few were watched so long.
         n_contracts, n_ended: Contracts watched, and of them ended.
     """
 
@@ -220,6 +241,7 @@ class ChurnCauses:
     in_force: Estimate
     lead: Estimate | None
     horizon_months: int
+    asked_months: int
     n_contracts: int
     n_ended: int
 
@@ -266,15 +288,15 @@ def estimate_churn_causes(
     error = np.sqrt(np.square(influence).sum(axis=0))
     n = len(spells)
 
-    def estimate(value: float, bounds: tuple[float, float], at: float = level) -> Estimate:
+    def estimate(value: float, bounds: tuple[float, float], unit: str = "share") -> Estimate:
         return Estimate(
             value=value,
             lower=bounds[0],
             upper=bounds[1],
-            unit="share",
+            unit=unit,
             n=n,
             as_of=as_of,
-            level=at,
+            level=level,
             method=_METHOD,
         )
 
@@ -309,7 +331,11 @@ def estimate_churn_causes(
         # The first of several has to beat each of the others, so picking it raises no more
         # false alarms than comparing the two would.
         half = stats.norm.ppf(0.5 + level / 2) * np.sqrt(np.square(difference).sum())
-        lead = estimate(apart, (apart - float(half), apart + float(half)))
+        lead = estimate(
+            apart,
+            (max(apart - float(half), -1.0), min(apart + float(half), 1.0)),
+            "difference",
+        )
     return ChurnCauses(
         curve=curve,
         hazards=_hazards(entry, leave, code, causes, int(months[-1]), minimum_at_risk, level),
@@ -317,6 +343,7 @@ def estimate_churn_causes(
         in_force=estimate(float(survival[end]), (1 - high, 1 - low)),
         lead=lead,
         horizon_months=int(months[-1]),
+        asked_months=horizon_months,
         n_contracts=n,
         n_ended=int((code >= 0).sum()),
     )

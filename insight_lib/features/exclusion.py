@@ -45,7 +45,7 @@ def exclusion_rules(
         The columns of `customers`, and `excluded_by_…` columns.
     """
     bought = by_order.filter(
-        (by_order.order_date <= ibis.date(as_of.isoformat())) & (by_order.amount >= 0)
+        (by_order.order_date <= ibis.date(as_of.isoformat())) & by_order.is_purchase
     )
     recent = {
         f"excluded_by_recency_{days}": within(bought.order_date, window(as_of, days)).sum()

@@ -11,6 +11,8 @@ from scipy import special, stats
 from insight_lib.features.clv_models import Counts, Floats, maximise
 from insight_lib.findings import TooFew
 
+_ALIKE = 1e-9  # relative; sums of the same price in another order differ by less
+
 
 @dataclass(frozen=True, kw_only=True)
 class SpendFit:
@@ -19,8 +21,8 @@ class SpendFit:
     Attributes:
         parameters: p, q, gamma (gamma in money).
         covariance: Of the parameters' logarithms.
-        correlation: Between frequency and mean spend; the model takes it for zero.
-        correlation_p_value: Two-sided, of no correlation.
+        correlation: Between frequency and mean spend; the model takes it for zero. None where
+            all buy equally often or spend alike, so that there is none to speak of.
         n_customers: With a repeat purchase and spend above zero.
     """
 
@@ -28,8 +30,7 @@ class SpendFit:
     log_likelihood: float
     covariance: Floats
     is_identified: bool
-    correlation: float
-    correlation_p_value: float
+    correlation: float | None
     n_customers: int
 
     @property
@@ -74,14 +75,14 @@ def fit_spend(summary: pd.DataFrame) -> SpendFit:
     p, q, gamma = (float(v) for v in point)
     if q <= 1:
         raise TooFew("spend is so uneven across customers that it has no mean")
-    correlation, p_value = stats.pearsonr(x, z) if x.max() > x.min() else (0.0, 1.0)
+    differ = x.max() > x.min() and float(np.ptp(z)) > _ALIKE * float(z.mean())
+    correlation = float(stats.pearsonr(x, z).statistic) if differ else None
     return SpendFit(
         parameters=(p, q, gamma * scale),
         log_likelihood=value - len(x) * float(np.log(scale)),
         covariance=covariance,
         is_identified=is_identified,
-        correlation=float(correlation),
-        correlation_p_value=float(p_value),
+        correlation=correlation,
         n_customers=len(x),
     )
 

@@ -216,15 +216,22 @@ def choose_approach(
     return Maturity(
         approach=chosen,
         facts=all_facts,
-        rule=_RULES[chosen],
+        rule=_rule(chosen, lacking, facts),
         missing=lacking,
         is_close=any(f.is_close for f in looked_at),
     )
 
 
-_RULES = {
-    Approach.CUSTOMER_VALUE: "long history and enough customers who bought again",
-    Approach.BEHAVIOUR: "too few repeat purchases for values, but enough events per customer",
-    Approach.RFM: "too few repeat purchases for values and too few events for behaviour",
-    Approach.NONE: "history too short or customers too few for any description",
-}
+def _rule(chosen: Approach, lacking: tuple[Fact, ...], facts: MaturityFacts) -> str:
+    """Why the choice fell so, with what is truly lacking."""
+    if chosen is Approach.CUSTOMER_VALUE:
+        return "long history and enough customers who bought again"
+    if chosen is Approach.NONE:
+        return "history too short or customers too few for any description"
+    short = any(fact.name == "history" for fact in lacking)
+    few = any(fact.name != "history" for fact in lacking)
+    parts = ["too short a history"] * short + ["too few repeat purchases"] * few
+    why = f"{' and '.join(parts)} for values"
+    if chosen is Approach.BEHAVIOUR:
+        return f"{why}, but enough events per customer"
+    return f"{why} and {'too few' if facts.customers_with_events else 'no'} events for behaviour"

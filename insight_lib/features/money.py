@@ -20,7 +20,8 @@ Conversion = Literal["market", "purchasing_power"]
 NO_RATES = pd.DataFrame(
     columns=["rate_date", "base_currency", "quote_currency", "rate", "purchasing_power_rate"]
 )
-_RATE_TYPE = pa.decimal128(30, 8)
+_RATE_DIGITS = 20  # of a rate, before and after the point; a product has 38 in the engine
+_LARGEST_CONTRADICTION = 0.01
 _LONGEST_GAP_DAYS = 7
 
 
@@ -34,6 +35,8 @@ class ReportingMoney:
         total: Of all days, rounded once to the minor unit.
         local_total: Of all orders in the local currency, priced or not.
         exact_total: Day by day, before rounding; `total` differs by half a minor unit at most.
+        n_doubted_days: Days whose two quotes, one in each direction, contradict each other; the
+            one into the reporting currency is used.
         n_stale_days: Days priced at the rate of an earlier day, because theirs is missing.
         digits: Decimals of the reporting currency.
     """
@@ -42,6 +45,7 @@ class ReportingMoney:
     total: Decimal
     local_total: Decimal
     exact_total: Decimal
+    n_doubted_days: int
     n_stale_days: int
     currency: str
     local_currency: str
@@ -58,13 +62,18 @@ def daily_rates(
     last_day: date,
     conversion: Conversion = "market",
 ) -> pd.DataFrame:
-    """One rate per day, in reporting units per local unit: rate_date, rate (Decimal), is_stale.
+    """One rate per day, in reporting units per local unit.
 
     A missing day takes the last rate before it, for a week at most: a rate is used as of the
     order's date and never from its future.
 
     Args:
-        fx_rates: `fx_rates`; either direction of the pair will do.
+        fx_rates: `fx_rates`; either direction of the pair will do, and where a day has only one
+            of them, that one is used.
+
+    Returns:
+        rate_date, rate (Decimal, as many digits as the engine can multiply), is_stale,
+        is_doubted (both directions are quoted and differ by more than a hundredth).
 
     Raises:
         TooFew: The pair is not quoted, or a day has no rate within a week before it.
@@ -72,7 +81,9 @@ def daily_rates(
     column = "rate" if conversion == "market" else "purchasing_power_rate"
     if local_currency == reporting_currency:
         dates = pd.date_range(first_day, last_day).date
-        return pd.DataFrame({"rate_date": dates, "rate": Decimal(1), "is_stale": False})
+        return pd.DataFrame(
+            {"rate_date": dates, "rate": Decimal(1), "is_stale": False, "is_doubted": False}
+        )
     direct = fx_rates[
         (fx_rates["base_currency"] == local_currency)
         & (fx_rates["quote_currency"] == reporting_currency)
@@ -83,25 +94,36 @@ def daily_rates(
     ]
     if direct.empty and inverse.empty:
         raise TooFew(f"no rate between {local_currency} and {reporting_currency}")
-    quoted = direct if len(direct) else inverse
-    rates = pd.Series(
-        quoted[column].to_numpy(dtype=float), index=pd.to_datetime(quoted["rate_date"])
-    )
-    rates = rates.dropna().sort_index()
-    if direct.empty:
-        rates = 1 / rates
+    straight, turned = (_quotes(part, column) for part in (direct, inverse))
+    turned = {day: 1 / rate for day, rate in turned.items()}
+    quoted = pd.Series(turned | straight, dtype=object).sort_index()
+    if quoted.empty:
+        raise TooFew(f"no rate between {local_currency} and {reporting_currency} is above zero")
+    doubted = [
+        day
+        for day in straight.keys() & turned.keys()
+        if abs(turned[day] / straight[day] - 1) > _LARGEST_CONTRADICTION
+    ]
     days = pd.date_range(first_day, last_day)
-    known = rates.reindex(rates.index.union(days)).ffill(limit=_LONGEST_GAP_DAYS).reindex(days)
+    known = quoted.reindex(quoted.index.union(days)).ffill(limit=_LONGEST_GAP_DAYS).reindex(days)
     if known.isna().any():
         missing = known.index[known.isna()][0].date()
         raise TooFew(f"no rate for {missing} and the week before it")
+    places = _RATE_DIGITS - max(1, max(rate.adjusted() for rate in known) + 1)
     return pd.DataFrame(
         {
             "rate_date": days.date,
-            "rate": [Decimal(repr(float(r))).quantize(Decimal("1e-8")) for r in known],
-            "is_stale": ~days.isin(rates.index),
+            "rate": [rate.quantize(Decimal(1).scaleb(-places)) for rate in known],
+            "is_stale": ~days.isin(quoted.index),
+            "is_doubted": days.isin(doubted),
         }
     )
+
+
+def _quotes(rows: pd.DataFrame, column: str) -> dict[pd.Timestamp, Decimal]:
+    """Rate by day, as written; what is not above zero is no rate."""
+    found = zip(pd.to_datetime(rows["rate_date"]), rows[column].astype(float), strict=True)
+    return {day: Decimal(repr(float(rate))) for day, rate in found if 0 < rate < float("inf")}
 
 
 def convert_revenue(
@@ -124,17 +146,17 @@ def convert_revenue(
     """
     from babel.numbers import get_currency_precision
 
+    places = max(4, *(-int(rate.as_tuple().exponent) for rate in rates["rate"]))
     table = ibis.memtable(
         pa.table(
             {
                 "rate_date": pa.array(rates["rate_date"], pa.date32()),
-                "rate": pa.array(rates["rate"], _RATE_TYPE),
+                "rate": pa.array(rates["rate"], pa.decimal128(_RATE_DIGITS, places)),
             }
         )
     )
     joined = by_order.inner_join(table, by_order.order_date == table.rate_date)
-    # The engine multiplies in the type of its factors, so that has to hold the product.
-    product = joined.amount.cast("decimal(30, 8)") * joined.rate
+    product = joined.amount.cast("decimal(18, 4)") * joined.rate
     frame = (
         joined.group_by("customer_id")
         .agg(revenue_amount=joined.amount.sum(), exact=product.sum())
@@ -151,12 +173,15 @@ def convert_revenue(
     )
     total = exact_total.quantize(unit)
     frame["revenue_reporting_amount"] = _apportion(list(frame["exact"]), total, unit)
-    stale = pd.to_datetime(rates.loc[rates["is_stale"], "rate_date"])
+    stale, doubted = (
+        pd.to_datetime(rates.loc[rates[name], "rate_date"]) for name in ("is_stale", "is_doubted")
+    )
     return ReportingMoney(
         by_customer=frame.drop(columns="exact"),
         total=total,
         local_total=sum(amounts.values(), Decimal(0)),
         exact_total=exact_total,
+        n_doubted_days=len(amounts.keys() & set(doubted)),
         n_stale_days=len(amounts.keys() & set(stale)),
         currency=reporting_currency,
         local_currency=local_currency,

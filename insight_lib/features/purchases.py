@@ -18,38 +18,43 @@ if TYPE_CHECKING:
 
 
 def purchase_days(by_order: ir.Table, *, as_of: date, since: date | None = None) -> ir.Table:
-    """One row per customer and day with a purchase; an order that only returns is none.
+    """One row per customer and day with a purchase; money taken back alone is none.
 
     Args:
-        by_order: customer_id, order_date, amount, as from `customers.orders`.
+        by_order: customer_id, order_date, amount, returned_amount, is_purchase, as from
+            `orders.orders`.
         as_of: Last day counted.
         since: First day counted, if not all.
 
     Returns:
-        customer_id, order_date, amount (of the day).
+        customer_id, order_date, amount (of the day, before anything was taken back).
     """
     chosen = by_order.filter(by_order.order_date <= ibis.date(as_of.isoformat()))
     if since is not None:
         chosen = chosen.filter(chosen.order_date >= ibis.date(since.isoformat()))
     chosen = chosen.filter(chosen.is_purchase)
-    return chosen.group_by(["customer_id", "order_date"]).agg(
-        amount=chosen.amount.sum().cast("float64")
-    )
+    bought = chosen.amount + chosen.returned_amount
+    return chosen.group_by(["customer_id", "order_date"]).agg(amount=bought.sum().cast("float64"))
 
 
-def purchase_summary(by_order: ir.Table, *, as_of: date, unit_days: int = 7) -> ir.Table:
+def purchase_summary(
+    by_order: ir.Table, *, as_of: date, unit_days: int = 7, settling_days: int = 0
+) -> ir.Table:
     """What the purchase models need to know of each customer.
 
     Args:
-        by_order: customer_id, order_date, amount, as from `customers.orders`.
+        by_order: As in `purchase_days`.
         as_of: Last complete day; later orders are not read.
         unit_days: Length of the unit of time.
+        settling_days: As from `orders.settling_days`; younger orders say nothing yet about
+            what is taken back.
 
     Returns:
         One row per customer: customer_id, frequency (purchase days after the first),
         recency (first to last purchase day, in units; zero without a repeat), age (first
         purchase day to `as_of`, in units), repeat_amount (mean of the repeat purchase days,
-        missing without a repeat), first_amount (of the first purchase day).
+        missing without a repeat), first_amount (of the first purchase day), settled_amount and
+        settled_back_amount (bought, and taken back of it, in settled orders).
     """
     days = purchase_days(by_order, as_of=as_of)
     first = days.order_date.min().over(ibis.window(group_by="customer_id"))
@@ -61,6 +66,13 @@ def purchase_summary(by_order: ir.Table, *, as_of: date, unit_days: int = 7) -> 
         first_amount=marked.amount.sum(where=marked.order_date == marked.first_date),
         later_amount=marked.amount.sum(where=marked.order_date > marked.first_date),
     )
+    until = ibis.date((as_of - timedelta(days=settling_days)).isoformat())
+    settled = by_order.filter(by_order.order_date <= until)
+    money = settled.group_by("customer_id").agg(
+        settled_amount=(settled.amount + settled.returned_amount).sum().cast("float64"),
+        settled_back_amount=settled.returned_amount.sum().cast("float64"),
+    )
+    totals = totals.left_join(money, "customer_id")
     unit = float(unit_days)
     return totals.select(
         "customer_id",
@@ -69,6 +81,8 @@ def purchase_summary(by_order: ir.Table, *, as_of: date, unit_days: int = 7) -> 
         age=ibis.date(as_of.isoformat()).delta(totals.first_date, unit="day") / unit,
         repeat_amount=totals.later_amount / totals.frequency.nullif(0),
         first_amount=totals.first_amount,
+        settled_amount=totals.settled_amount.coalesce(0.0),
+        settled_back_amount=totals.settled_back_amount.coalesce(0.0),
     )
 
 

@@ -8,93 +8,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING
 
-import ibis
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import sparse, stats
+from scipy import stats
 
 from insight_lib.features.competing_risks import (
     DAYS_PER_MONTH,
     cumulative_incidence,
-    optional,
-    with_group,
+    weighted_table,
 )
+from insight_lib.features.pipeline_paths import LOST, WON, Race, run_race
 from insight_lib.findings import Estimate, Measured, TooFew
-
-if TYPE_CHECKING:
-    import ibis.expr.types as ir
+from insight_lib.statistics import estimate_share
 
 _OTHER = "other stages"
-_TAIL_AT_RISK = 10  # beyond this few, a stage's curve no longer tells old deals from older ones
+_MOST_UNRESOLVED = 0.2  # of a stage's entrants; beyond it, a value would be a guess
+_FEWEST_OLD = 30
 _METHOD = "competing risks by stage, bootstrap over accounts (Efron, 1981)"
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-
-def stage_spells(
-    opportunities: ir.Table,
-    *,
-    as_of: date,
-    customers: ir.Table | None = None,
-    group: str | None = None,
-) -> pd.DataFrame:
-    """One row per opportunity and stage entered by `as_of`.
-
-    Args:
-        opportunities: As in `schema.TABLES`; stages left after `as_of` are still open.
-        customers: For the group.
-        group: Column of `customers` within which deals are taken to be alike.
-
-    Returns:
-        opportunity_id, customer_id, group ("all" without one), stage, stage_number, days,
-        outcome (1 advanced or won, 0 lost, -1 open), is_won, annual_amount, currency.
-
-    Raises:
-        ValueError: A stage is left before it is entered, or left without an outcome.
-    """
-    last = ibis.date(as_of.isoformat())
-    known = opportunities.mutate(
-        left_date=optional(opportunities, "left_date", "date"),
-        outcome=optional(opportunities, "outcome", "string"),
-        annual_amount=optional(opportunities, "annual_amount", "float64"),
-        currency=optional(opportunities, "currency", "string"),
-    )
-    entered = known.filter(known.entered_date <= last)
-    has_left = entered.left_date.notnull() & (entered.left_date <= last)
-    rows = entered.select(
-        "opportunity_id",
-        "customer_id",
-        "stage_number",
-        "currency",
-        stage=entered.pipeline_stage,
-        days=ibis.ifelse(has_left, entered.left_date, last).delta(entered.entered_date, unit="day"),
-        outcome=ibis.cases(
-            (~has_left, -1),
-            (entered.outcome.isin(["advanced", "won"]), 1),
-            (entered.outcome == "lost", 0),
-            else_=-2,
-        ),
-        is_won=has_left & (entered.outcome == "won").fill_null(False),
-        annual_amount=entered.annual_amount,
-    )
-    ordered = with_group(rows, customers, group).order_by(["opportunity_id", "stage_number"])
-    found = ordered.to_pandas()
-    faults = [
-        f"opportunities.{column}: {len(bad)} stages {what}, e.g. of "
-        f"{bad['opportunity_id'].iloc[0]}; correct {column}"
-        for column, what, bad in (
-            ("left_date", "are left before they are entered", found[found["days"] < 0]),
-            ("outcome", "are left without an outcome", found[found["outcome"] == -2]),
-        )
-        if len(bad)
-    ]
-    if faults:
-        raise ValueError("\n".join(faults))
-    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +47,9 @@ class SalesCycle:
         pipeline: stage, n_open, annual_amount, win_share, value, lower, upper; stages with
             fewer open deals than the minimum are pooled.
         naive_win_share: Won of the deals that are closed - what counting closed deals says.
+        old_win_share: Won of the deals so old that nearly all of their like are closed: a count
+            that no model is in. None where there are too few.
+        pooled_groups: Groups with too few deals or contracts, taken as one.
         horizon_months, annual_discount_rate: What the value covers, and how time is priced.
         unresolved_share: Largest share of a stage's entrants whose outcome the data never show.
         n_without_amount: Deals that state no amount; they count with their group's mean.
@@ -125,23 +63,12 @@ class SalesCycle:
     pipeline_value: Estimate
     pipeline: pd.DataFrame
     naive_win_share: Measured
+    old_win_share: Estimate | None
+    pooled_groups: tuple[str, ...]
     horizon_months: int
     annual_discount_rate: float
     unresolved_share: float
     n_without_amount: int
-
-
-@dataclass(frozen=True)
-class _Race:
-    """Advancing and losing in each stage of one group, per replicate (first axis)."""
-
-    survival: list[Floats]  # per stage: replicates x days
-    advanced: list[Floats]  # increments of the incidence, per stage: replicates x days
-    share: Floats  # replicates x stages: chance to advance
-    factor: Floats  # the same, each discounted by the days it takes
-    days: Floats  # mean days in stage of those who advance
-    tail: list[int]  # last day with enough deals at risk, per stage
-    unresolved: float
 
 
 def estimate_sales_cycle(
@@ -164,7 +91,7 @@ def estimate_sales_cycle(
     Contract value counts the first `horizon_months` of a contract and nothing beyond.
 
     Args:
-        deals: As from `stage_spells`.
+        deals: `Deals.spells`, as from `pipeline_paths.stage_spells`.
         spells: As from `competing_risks.contract_spells`, with the same groups.
         currency: Of every amount.
         horizon_months: Months of a contract that count; no longer than contracts were watched.
@@ -179,6 +106,12 @@ def estimate_sales_cycle(
     """
     if found := set(deals["currency"].dropna()) - {currency}:
         raise ValueError(f"opportunities.currency: {sorted(found)}, not {currency}; convert first")
+    if not (deals["leads_to"] == WON).any():
+        raise TooFew("no deal is marked as won, and no contract names the deal that it came from")
+    stages = _stage_names(deals)
+    deals, spells, pooled = _with_small_groups_pooled(
+        deals, spells, stages, minimum=minimum_deals, horizon_months=horizon_months
+    )
     has_amount = deals["annual_amount"].notna()
     mean_amount = deals.groupby("group")["annual_amount"].transform("mean")
     deals = deals.assign(annual_amount=deals["annual_amount"].fillna(mean_amount))
@@ -192,32 +125,38 @@ def estimate_sales_cycle(
     weights = rng.poisson(1.0, (n_replicates, len(names) + int(missing.sum()))).astype(float)
     weights = np.concatenate([np.ones((1, weights.shape[1])), weights])
     daily = (1 + annual_discount_rate) ** (-1 / 365.25)
-    groups = sorted(deals["group"].unique())
-    stages = _stage_names(deals)
-    first = deals["stage_number"] == deals["stage_number"].min()
+    first = ~deals["opportunity_id"].duplicated()
     realised = _price_realisation(deals, spells, known, weights)
     # A replicate without any deal is nothing to divide by; it falls out of the interval.
     total = np.maximum(weights[:, account[first]].sum(axis=1), 1e-12)
     sums = {name: np.zeros(len(weights)) for name in ("win", "days", "months", "value")}
     shares, entered_days, open_parts, unresolved = [], [], [], 0.0
-    for group in groups:
+    for group in sorted(deals["group"].unique()):
         mine = (deals["group"] == group).to_numpy()
-        race = _race(deals[mine], account[mine], weights, stages, daily, minimum_deals)
+        race = run_race(deals[mine], account[mine], weights, stages, daily, minimum_deals)
         own = (spells["group"] == group).to_numpy()
         months = _months(spells[own], known[own], weights, horizon_months, daily, minimum_deals)
         unresolved = max(unresolved, race.unresolved)
-        new = mine & first.to_numpy()
-        part = weights[:, account[new]].sum(axis=1)
-        amount = deals.loc[new, "annual_amount"].to_numpy()
-        money = weights[:, account[new]] @ amount / 12 * realised
-        won = race.share.prod(axis=1)
-        sums["win"] += part * won
-        sums["days"] += part * won * race.days.sum(axis=1)
+        part = weights[:, account[mine & first.to_numpy()]].sum(axis=1)
+        for number, stage in enumerate(stages):  # where deals come in
+            new = mine & first.to_numpy() & (deals["stage"] == stage).to_numpy()
+            here = weights[:, account[new]]
+            came = here.sum(axis=1)
+            money = here @ deals.loc[new, "annual_amount"].to_numpy() / 12 * realised
+            sums["win"] += came * race.win[:, number]
+            sums["days"] += came * race.days[:, number]
+            sums["value"] += money * race.factor[:, number] * months
         sums["months"] += part * months
-        sums["value"] += money * race.factor.prod(axis=1) * months
-        shares.append(part[:, None] * np.cumprod(race.share[:, ::-1], axis=1)[:, ::-1])
-        entered_days.append(part[:, None] * race.days)
+        shares.append(part[:, None] * race.win)
+        entered_days.append(part[:, None] * race.stage_days)
         open_parts.append(_open_values(deals[mine], race, stages, daily, months * realised))
+    if unresolved > _MOST_UNRESOLVED:
+        won, n_deals = (deals["leads_to"] == WON).sum(), int(first.sum())
+        still = n_deals - int(deals["leads_to"].isin([WON, LOST]).sum())
+        raise TooFew(
+            f"most deals stay open past the end of the data: surely won are {won:,} of "
+            f"{n_deals:,}, at most {won + still:,}"
+        )
     n = int(first.sum())
 
     def estimate(values: Floats, unit: str, *, count: int = n) -> Estimate:
@@ -236,8 +175,8 @@ def estimate_sales_cycle(
     by_stage = sum(shares) / total[:, None]
     opened = pd.concat([part[0] for part in open_parts], ignore_index=True)
     values = np.concatenate([part[1] for part in open_parts], axis=1)
-    closed = deals[~deals["opportunity_id"].isin(opened["opportunity_id"])]
-    n_closed = closed["opportunity_id"].nunique()
+    closed = deals[deals["leads_to"].isin([WON, LOST])]
+    n_closed = len(closed)
     return SalesCycle(
         stages=_stage_table(deals, stages, by_stage, sum(entered_days)[0] / total[0], level),
         win_share=estimate(sums["win"] / total, "share"),
@@ -247,13 +186,15 @@ def estimate_sales_cycle(
         pipeline_value=estimate(values.sum(axis=1), currency, count=len(opened)),
         pipeline=_pipeline_table(opened, values, minimum_cell_size, level),
         naive_win_share=Measured(
-            value=float(closed["is_won"].sum() / max(n_closed, 1)),
+            value=float((closed["leads_to"] == WON).sum() / max(n_closed, 1)),
             unit="share",
             n=n_closed,
             as_of=as_of,
         ),
         horizon_months=horizon_months,
         annual_discount_rate=annual_discount_rate,
+        old_win_share=_old_cohort(deals, as_of=as_of, level=level),
+        pooled_groups=pooled,
         unresolved_share=unresolved,
         n_without_amount=int(deals.loc[~has_amount, "opportunity_id"].nunique()),
     )
@@ -280,65 +221,6 @@ def _interval(values: Floats, unit: str, level: float) -> tuple[float, float]:
     return float(bounds[0]), float(bounds[1])
 
 
-def _weighted_table(
-    leave: Ints, cause: Ints, account: Ints, weights: Floats, *, n_causes: int, entry: Ints
-) -> tuple[Floats, Floats]:
-    """Life tables of every replicate: at risk (replicates x days), ended (x causes)."""
-    size = int(leave.max()) + 1
-    n = weights.shape[1]
-
-    def counts(at: Ints, rows: Ints) -> Floats:
-        one = np.ones(len(rows))
-        by_day = sparse.csr_array((one, (account[rows], at[rows])), shape=(n, size))
-        return weights @ by_day
-
-    every = np.arange(len(leave))
-    gone = np.cumsum(counts(leave, every), axis=1)
-    gone = np.concatenate([np.zeros((len(weights), 1)), gone[:, :-1]], axis=1)
-    at_risk = np.cumsum(counts(entry, every), axis=1) - gone
-    ended = [counts(leave, np.flatnonzero(cause == k)) for k in range(n_causes)]
-    return at_risk, np.stack(ended, axis=-1)
-
-
-def _race(
-    deals: pd.DataFrame,
-    account: Ints,
-    weights: Floats,
-    stages: list[str],
-    daily: float,
-    minimum_deals: int,
-) -> _Race:
-    survivals, steps, tails, columns, unresolved = [], [], [], [], 0.0
-    for stage in stages:
-        here = (deals["stage"] == stage).to_numpy()
-        if here.sum() < minimum_deals:
-            group = deals["group"].iloc[0]
-            raise TooFew(
-                f"{here.sum():,} deals of group {group} entered stage {stage}; "
-                f"it takes {minimum_deals:,}"
-            )
-        leave = deals.loc[here, "days"].to_numpy(dtype=np.int64)
-        cause = deals.loc[here, "outcome"].to_numpy(dtype=np.int64)
-        at_risk, ended = _weighted_table(
-            leave, cause, account[here], weights, n_causes=2, entry=np.zeros_like(leave)
-        )
-        survival, incidence = cumulative_incidence(at_risk, ended)
-        advanced = np.diff(incidence[..., 1], axis=1, prepend=0.0)
-        day = np.arange(advanced.shape[1])
-        # What the data never resolve is split as what they do.
-        resolved = np.maximum(incidence[:, -1].sum(axis=1), 1e-12)
-        unresolved = max(unresolved, 1 - float(resolved[0]))
-        share = incidence[:, -1, 1] / resolved
-        factor = advanced @ daily**day / resolved
-        days = advanced @ day / np.maximum(incidence[:, -1, 1], 1e-12)
-        columns.append((share, factor, days))
-        survivals.append(survival)
-        steps.append(advanced)
-        tails.append(int(np.flatnonzero(at_risk[0] >= min(_TAIL_AT_RISK, at_risk[0, 0]))[-1]))
-    share, factor, days = (np.stack(c, axis=1) for c in zip(*columns, strict=True))
-    return _Race(survivals, steps, share, factor, days, tails, unresolved)
-
-
 def _months(
     spells: pd.DataFrame,
     account: Ints,
@@ -357,7 +239,7 @@ def _months(
             f"it takes {minimum_contracts:,}: shorten the horizon"
         )
     cause = np.where(spells["cause"].notna(), 0, -1).astype(np.int64)
-    at_risk, ended = _weighted_table(leave, cause, account, weights, n_causes=1, entry=entry)
+    at_risk, ended = weighted_table(leave, cause, account, weights, n_causes=1, entry=entry)
     survival, _ = cumulative_incidence(at_risk, ended)
     return survival[:, :last] @ daily ** (np.arange(last) + 0.5) / DAYS_PER_MONTH
 
@@ -366,7 +248,7 @@ def _price_realisation(
     deals: pd.DataFrame, spells: pd.DataFrame, known: Ints, weights: Floats
 ) -> Floats:
     """What a year of a signed contract brings against the amount expected when it was won."""
-    won = deals["is_won"].to_numpy()
+    won = (deals["leads_to"] == WON).to_numpy()
     quoted = pd.Series(deals.loc[won, "annual_amount"].to_numpy(), deals["opportunity_id"][won])
     expected = spells["opportunity_id"].map(quoted[~quoted.index.duplicated()])
     is_linked = expected.notna().to_numpy()
@@ -378,36 +260,91 @@ def _price_realisation(
 
 
 def _open_values(
-    deals: pd.DataFrame, race: _Race, stages: list[str], daily: float, months: Floats
+    deals: pd.DataFrame, race: Race, stages: list[str], daily: float, months: Floats
 ) -> tuple[pd.DataFrame, Floats]:
     """Open deals with their chance to win, and their value per replicate (x deals)."""
-    opened = deals[deals["outcome"] == -1].reset_index(drop=True)
+    opened = deals[deals["leads_to"].isna()].reset_index(drop=True)
     values = np.zeros((len(months), len(opened)))
     win = np.zeros(len(opened))
+    onward = np.concatenate([race.factor, np.ones((len(months), 1))], axis=1)
+    winning = np.append(race.win[0], 1.0)
     for number, stage in enumerate(stages):
         rows = np.flatnonzero(opened["stage"] == stage)
+        if not len(rows):
+            continue
         age = np.minimum(opened["days"].to_numpy()[rows], race.tail[number])
-        advanced, survival = race.advanced[number], race.survival[number]
-        day = np.arange(advanced.shape[1])
-        # Sums over the days after the age reached: total less what came up to it.
-        later = advanced.sum(axis=1, keepdims=True) - np.cumsum(advanced, axis=1)
-        priced = advanced * daily**day
-        later_priced = priced.sum(axis=1, keepdims=True) - np.cumsum(priced, axis=1)
-        left = np.maximum(survival - survival[:, -1:], 1e-12)[:, age]
-        share = np.clip(later[:, age] / left, 0, 1)
-        factor = np.clip(later_priced[:, age] / daily**age / left, 0, 1)
-        onward = race.factor[:, number + 1 :].prod(axis=1)
+        step, survival = race.steps[number], race.survival[number]
+        day = np.arange(step.shape[1])
         amount = opened["annual_amount"].to_numpy()[rows] / 12
-        values[:, rows] = factor * (onward * months)[:, None] * amount
-        win[rows] = share[0] * race.share[0, number + 1 :].prod()
+        left = np.maximum(survival - survival[:, -1:], 1e-12)[:, age]
+        # Sums over the days after the age reached: total less what came up to it.
+        worth = _after(np.einsum("rtk,rk->rt", step * (daily**day)[:, None], onward))
+        chance = _after(step[:1] @ winning)
+        factor = np.clip(worth[:, age] / daily**age / left, 0, 1)
+        values[:, rows] = factor * months[:, None] * amount
+        win[rows] = np.clip(chance[0, age] / left[0], 0, 1)
     return opened.assign(win_share=win), values
+
+
+def _after(steps: Floats) -> Floats:
+    found: Floats = steps.sum(axis=1, keepdims=True) - np.cumsum(steps, axis=1)
+    return found
+
+
+def _with_small_groups_pooled(
+    deals: pd.DataFrame,
+    spells: pd.DataFrame,
+    stages: list[str],
+    *,
+    minimum: int,
+    horizon_months: int,
+) -> tuple[pd.DataFrame, pd.DataFrame, tuple[str, ...]]:
+    """Groups that are too small to stand alone, taken as one with the next smallest if need be."""
+    last = round(horizon_months * DAYS_PER_MONTH)
+    watched = spells[(spells["exit_days"] >= last - 1) & (spells["entry_days"] < last)]
+
+    def size(names: set[str]) -> int:
+        mine = deals[deals["group"].isin(names)]
+        by_stage = mine.groupby("stage").size().reindex(stages, fill_value=0)
+        return min(int(by_stage.min()), int(watched["group"].isin(names).sum()))
+
+    groups = sorted(deals["group"].unique(), key=lambda name: (size({name}), str(name)))
+    small = {name for name in groups if size({name}) < minimum}
+    if not small or len(groups) == 1:
+        return deals, spells, ()
+    for name in groups:
+        if size(small) >= minimum:
+            break
+        small.add(name)
+    label = "all" if len(small) == len(groups) else " and ".join(sorted(map(str, small)))
+    deals = deals.assign(group=deals["group"].where(~deals["group"].isin(small), label))
+    is_small = spells["group"].isin(small) if label != "all" else np.ones(len(spells), dtype=bool)
+    spells = spells.assign(group=spells["group"].where(~is_small, label))
+    return deals, spells, tuple(sorted(map(str, small)))
+
+
+def _old_cohort(deals: pd.DataFrame, *, as_of: date, level: float) -> Estimate | None:
+    """Won of the deals that began so long ago that nine in ten of the closed took less."""
+    if "age_days" not in deals:
+        return None
+    by_deal = deals.groupby("opportunity_id").agg(
+        days=("days", "sum"), age=("age_days", "first"), end=("leads_to", "last")
+    )
+    closed = by_deal[by_deal["end"].isin([WON, LOST])]
+    if closed.empty:
+        return None
+    old = by_deal[by_deal["age"] >= np.quantile(closed["days"], 0.98)]
+    if len(old) < _FEWEST_OLD:
+        return None
+    return estimate_share(int((old["end"] == WON).sum()), len(old), as_of=as_of, level=level)
 
 
 def _stage_table(
     deals: pd.DataFrame, stages: list[str], by_stage: Floats, days: Floats, level: float
 ) -> pd.DataFrame:
     bounds = [_interval(by_stage[:, i], "share", level) for i in range(len(stages))]
-    counts = deals.groupby("stage")["outcome"].agg(n_entered="size", n_open=lambda o: (o < 0).sum())
+    is_open = deals["leads_to"].isna()
+    counts = is_open.groupby(deals["stage"]).agg(n_entered="size", n_open="sum")
     return pd.DataFrame(
         {
             "stage": stages,

@@ -125,8 +125,17 @@ def describe_events(result: YearRhythm) -> Finding:
     )
 
 
-def describe_money(result: ReportingMoney, *, as_of: date) -> Finding:
-    """Revenue in the reporting currency beside the local one."""
+def describe_money(result: ReportingMoney, *, as_of: date, is_whole: bool = True) -> Finding:
+    """Revenue in the reporting currency beside the local one.
+
+    Args:
+        is_whole: Whether nearly all order lines could be read; else it is no revenue.
+    """
+    what = (
+        "Revenue of the whole period was"
+        if is_whole
+        else "The order lines that could be read add up to"
+    )
     n = len(result.by_customer)
     local = Measured(value=float(result.local_total), unit=result.local_currency, n=n, as_of=as_of)
     reporting = Measured(value=float(result.total), unit=result.currency, n=n, as_of=as_of)
@@ -139,10 +148,11 @@ def describe_money(result: ReportingMoney, *, as_of: date) -> Finding:
     return Finding(
         id="features.reporting_revenue",
         rows=("M3.3",),
-        statement=Prose("Revenue of the whole period was {local}.", local=local)
+        statement=Prose("{what} {local}.", what=what, local=local)
         if same
         else Prose(
-            "Revenue of the whole period was {local}, which is {reporting} {rate}.",
+            "{what} {local}, which is {reporting} {rate}.",
+            what=what,
             local=local,
             reporting=reporting,
             rate=rate,
@@ -176,12 +186,30 @@ def describe_money_reconciliation(result: ReportingMoney, *, as_of: date) -> Che
         if same
         else Prose(
             "Customers {word} the total in both currencies, to the smallest unit; {stale} days "
-            "used the rate of a day before.",
+            "used the rate of a day before{doubted}.",
+            doubted=Prose(
+                ", and on {n} days the quotes of both directions contradict each other",
+                n=Measured(value=result.n_doubted_days, unit="count", n=n, as_of=as_of),
+            )
+            if result.n_doubted_days
+            else "",
             word=word,
             stale=Measured(value=result.n_stale_days, unit="count", n=n, as_of=as_of),
         ),
-        verdict=Verdict.PASS if exact else Verdict.FAIL,
+        verdict=Verdict.FAIL
+        if not exact
+        else Verdict.REVIEW
+        if result.n_doubted_days
+        else Verdict.PASS,
         owner="data-engineer",
         evidence=_LINES if same else ("transactions", "fx_rates"),
-        so_what=Prose("{advice}", advice="No action." if exact else "Do not publish this total."),
+        so_what=Prose(
+            "{advice}",
+            advice="Do not publish this total."
+            if not exact
+            else "Find out which of the two quotes is right: the one into the reporting currency "
+            "was used."
+            if result.n_doubted_days
+            else "No action.",
+        ),
     )

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from insight_lib.features.season_noise import covariance as season_covariance
+from insight_lib.features.season_noise import is_one_year, weekly_parts, widest_pair_quantile
 from insight_lib.findings import Estimate, TooFew
 from insight_lib.orders import dated, within
 
@@ -90,22 +92,25 @@ def estimate_year_rhythm(
     *,
     as_of: date,
     n: int,
+    seed: int = 1,
     level: float = 0.95,
 ) -> YearRhythm:
     """Fit season, trend, weekday and local events to daily revenue at once.
 
     Poisson pseudo-likelihood with log link, so effects are factors and days without sales
     stay in (Gourieroux, Monfort and Trognon, 1984); two yearly harmonics, a piecewise linear
-    trend with a knot a year, weekday and event factors. Ranges hold under correlation of
-    neighbouring days (Newey and West, 1987, three weeks).
+    trend with a knot a year, weekday and event factors. Effects of local days hold under
+    correlation of neighbouring days (Newey and West, 1987, three weeks). The season's ranges know
+    noise that lasts for weeks, and that peak and trough were picked: see `season_noise`.
 
     Args:
         daily: As from `daily_revenue`.
         events: calendar_date, event_type; types on fewer than six days are left out.
         n: Customers behind the figures.
+        seed: Of the drawn curves.
 
     Raises:
-        TooFew: Less than two whole years, or no sales.
+        TooFew: Less than two whole years, no sales, or years that do not run alike.
     """
     days = pd.DatetimeIndex(daily["calendar_date"])
     years = len(days) / _YEAR_DAYS
@@ -118,14 +123,32 @@ def estimate_year_rhythm(
     fitted = _fit(daily["amount"].to_numpy(dtype=float), design)
     harmonics = [c for c in design.columns if c.startswith("season")]
     coefficients = pd.Series(fitted.params, index=design.columns)
-    covariance = pd.DataFrame(fitted.cov_params(), index=design.columns, columns=design.columns)
     z = float(stats.norm.ppf(0.5 + level / 2))
-    curve, peak, swing = _curve(coefficients[harmonics], covariance.loc[harmonics, harmonics], z)
+    left, regressors, is_season = weekly_parts(
+        daily["amount"].to_numpy(dtype=float) / daily["amount"].mean(), fitted.mu, design
+    )
+    if is_one_year(
+        left,
+        regressors,
+        regressors[:, is_season],
+        coefficients[harmonics].to_numpy(),
+        level=level,
+        seed=seed,
+    ):
+        raise TooFew(
+            "the years do not run alike, so what happened once (a start, a step, a wave of new "
+            "customers) cannot be told from a season"
+        )
+    spread, freedom = season_covariance(left, regressors, seed=seed)
+    own = pd.DataFrame(spread[np.ix_(is_season, is_season)], index=harmonics, columns=harmonics)
+    curve, peak, swing = _curve(
+        coefficients[harmonics], own, freedom=freedom, level=level, seed=seed
+    )
     common: dict[str, Any] = {
         "n": n,
         "as_of": as_of,
         "level": level,
-        "method": "Poisson pseudo-likelihood, Newey-West (1987)",
+        "method": "Poisson pseudo-likelihood, autoregressive weeks (Andrews, 1993)",
     }
     effects = []
     for name in list(flags):
@@ -190,8 +213,9 @@ def _fit(amount: np.ndarray, design: pd.DataFrame) -> Any:
 
 
 def _curve(
-    coefficients: pd.Series, covariance: pd.DataFrame, z: float
+    coefficients: pd.Series, covariance: pd.DataFrame, *, freedom: float, level: float, seed: int
 ) -> tuple[pd.DataFrame, tuple[float, float, float], tuple[float, float, float]]:
+    z = float(stats.t.ppf(0.5 + level / 2, freedom))
     grid = np.arange(1.0, 367.0)
     basis = np.column_stack(
         [
@@ -217,13 +241,14 @@ def _curve(
     peak_error = math.sqrt(float(slope @ covariance.to_numpy() @ slope)) / max(abs(bend), 1e-12)
     difference = basis[high] - basis[low]
     width = math.sqrt(float(difference @ covariance.to_numpy() @ difference))
+    pair = widest_pair_quantile(basis[::7], covariance.to_numpy(), freedom, level=level, seed=seed)
     height = float(log_season[high] - log_season[low])
     day = float(grid[high])
     peak = (day, day - z * peak_error, day + z * peak_error)
     swing = (
         math.expm1(height),
-        math.expm1(max(height - z * width, 0.0)),
-        math.expm1(height + z * width),
+        math.expm1(max(height - pair * width, 0.0)),
+        math.expm1(height + pair * width),
     )
     return curve, peak, swing
 

@@ -70,12 +70,21 @@ def smallest_change(result: RevenueChange, share: float) -> float:
     return share * max(abs(result.revenue.value), abs(result.revenue_before.value))
 
 
-def describe_revenue(result: RevenueChange, *, smallest_change_that_matters: float) -> Finding:
-    """Did revenue move, by how much, and which driver moved it most."""
+def describe_revenue(
+    result: RevenueChange, *, smallest_change_that_matters: float, is_whole: bool = True
+) -> Finding:
+    """Did revenue move, by how much, and which driver moved it most.
+
+    Args:
+        is_whole: Whether nearly all order lines could be read; else it is no revenue.
+    """
     smallest, as_of = smallest_change(result, smallest_change_that_matters), result.revenue.as_of
     verdict = judge(result.change, smallest)
     statement = Prose(
-        "Revenue was {revenue} {recent}, against {before}: {move}.",
+        "Revenue was {revenue} {recent}, against {before}: {move}."
+        if is_whole
+        else "The order lines that could be read add up to {revenue} {recent}, against {before}: "
+        "{move}.",
         before=against(result.comparison, as_of),
         recent=_recent(result.comparison, as_of),
         revenue=result.revenue,

@@ -33,6 +33,8 @@ def market_orders(seed: int, *, regularity: int = 1, n: int = 2500) -> ibis.Tabl
         "customer_id",
         order_date=raw.ordered_local.date(),
         amount=raw.amount.cast("decimal(18, 4)"),
+        returned_amount=ibis.literal(0, type="decimal(18, 4)"),
+        is_purchase=raw.amount > 0,
     )
 
 

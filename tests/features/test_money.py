@@ -198,3 +198,34 @@ def test_local_time_follows_the_markets_clock_through_dst(folder: ProjectFolder)
         "02:30",
     ]
     assert frame["ordered_at"].nunique() == 4
+
+
+@pytest.mark.case("119c")
+def test_both_directions_fill_each_other_and_nothing_is_cut() -> None:
+    day = pd.date_range("2024-01-01", periods=20)
+    inverse = pd.DataFrame(
+        {"rate_date": day[1:], "base_currency": "EUR", "quote_currency": "LBP", "rate": 97_000.0}
+    )
+    direct = pd.DataFrame(
+        {
+            "rate_date": day[[0, 9]],
+            "base_currency": "LBP",
+            "quote_currency": "EUR",
+            "rate": [1 / 97_000, 1 / 90_000],
+        }
+    )
+    quotes = pd.concat([direct, inverse]).assign(purchasing_power_rate=None)
+    span = {"first_day": day[0].date(), "last_day": day[-1].date()}
+    pair = {"local_currency": "LBP", "reporting_currency": "EUR"}
+    frame = daily_rates(quotes, **pair, **span)
+    assert not frame["is_stale"].any()
+    assert frame.loc[frame["is_doubted"], "rate_date"].tolist() == [day[9].date()]
+    orders = by_order([("a", "2024-01-02", "97000000000"), ("b", "2024-01-10", "90000")])
+    money = convert_revenue(orders, frame, **pair)
+    # Cut to eight decimals, a million euros came out as 1,000,070.
+    assert money.total == Decimal("1000001.00")
+    check = describe_money_reconciliation(money, as_of=day[-1].date())
+    assert check.verdict is Verdict.REVIEW
+    assert "on 1 days the quotes of both directions contradict" in str(check.statement)
+    back = daily_rates(quotes, local_currency="EUR", reporting_currency="LBP", **span)
+    assert back["rate"].iloc[5] == 97_000

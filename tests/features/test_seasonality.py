@@ -13,7 +13,7 @@ from insight_lib.features.season_charts import chart_category_seasons, chart_yea
 from insight_lib.features.season_story import describe_year_rhythm
 from insight_lib.features.seasonality import estimate_year_rhythm, local_events
 from insight_lib.findings import TooFew, Verdict
-from tests.truth.helpers import assert_coverage
+from tests.truth.helpers import assert_coverage, assert_false_alarm_rate
 
 FIRST, LAST = date(2022, 1, 1), date(2024, 12, 31)
 NOTHING = pd.DataFrame({"calendar_date": [], "event_type": []})
@@ -120,3 +120,72 @@ def test_charts_say_no_more_than_the_finding(
     assert year_title in str(chart_year(rhythm, **options).title)
     chart = chart_category_seasons(strengths, swing=rhythm.swing, **options)
     assert category_title in str(chart.title)
+
+
+def without_season(kind: str, days: int, seed: int, *, season: float = 0.0) -> pd.DataFrame:
+    """Poisson sales: flat, with noise that lasts for weeks, a step, or one wave of customers."""
+    rng = np.random.default_rng(seed)
+    dates = pd.date_range("2022-01-01", periods=days, name="calendar_date")
+    angle = 2 * np.pi * (np.asarray(dates.day_of_year) - 320) / 365.25
+    mean = 200 * np.exp(season * np.cos(angle))
+    if kind == "lasting":
+        noise = np.zeros(days // 7 + 2)
+        for i in range(1, len(noise)):
+            noise[i] = 0.6 * noise[i - 1] + rng.normal(0, 0.12)
+        mean = mean * np.exp(noise[np.arange(days) // 7])
+    elif kind == "step":
+        mean[rng.integers(100, days - 100) :] *= 1.5
+    elif kind == "cohort":
+        since = np.arange(days)[:, None] - rng.integers(0, 90, 400)[None, :]
+        mean = np.where(since >= 0, 0.6 * np.exp(-since / 400), 0.0).sum(axis=1)
+    return pd.DataFrame({"calendar_date": dates, "amount": rng.poisson(mean).astype(float)})
+
+
+def is_seasonal(frame: pd.DataFrame) -> bool:
+    last = frame["calendar_date"].iloc[-1].date()
+    try:
+        rhythm = estimate_year_rhythm(frame, NOTHING, as_of=last, n=400)
+    except TooFew:
+        return False
+    words = str(describe_year_rhythm(rhythm, smallest_swing_that_matters=0.1).statement)
+    return "peaks" in words or "likely, its size" in words
+
+
+@pytest.mark.slow
+@pytest.mark.case("119")
+@pytest.mark.parametrize(
+    ("kind", "days"),
+    [
+        ("flat", 750),
+        ("flat", 1096),
+        ("lasting", 750),
+        ("lasting", 1096),
+        ("step", 750),
+        ("step", 1096),
+    ],
+)
+def test_what_is_no_season_is_rarely_called_one(kind: str, days: int) -> None:
+    alarms = [is_seasonal(without_season(kind, days, seed)) for seed in range(40)]
+    assert_false_alarm_rate(alarms, 0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.case("119")
+def test_a_season_is_found_in_lasting_noise() -> None:
+    found = [is_seasonal(without_season("lasting", 1096, s, season=0.25)) for s in range(30)]
+    assert sum(found) >= 24
+
+
+@pytest.mark.case("30")
+@pytest.mark.parametrize("seed", [0, 1])
+def test_one_wave_of_customers_is_no_season(seed: int) -> None:
+    frame = without_season("cohort", 750, seed)
+    with pytest.raises(TooFew, match="do not run alike"):
+        estimate_year_rhythm(frame, NOTHING, as_of=frame["calendar_date"].iloc[-1].date(), n=400)
+
+
+@pytest.mark.case("119")
+def test_a_step_and_flat_sales_have_no_peak() -> None:
+    for kind in ("flat", "step", "lasting"):
+        assert not is_seasonal(without_season(kind, 750, 3))
+    assert is_seasonal(without_season("flat", 750, 3, season=0.1))
