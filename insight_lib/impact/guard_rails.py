@@ -141,7 +141,8 @@ def usual_guard_rails(
 
     Args:
         frame: As from `inputs.campaign_frame` and `add_guard_columns`.
-        most_orders_fall: As a share of what control ordered; the others are shares themselves.
+        most_orders_fall: As a share of what control ordered, or all where control ordered
+            nothing; the others are shares themselves.
     """
     control = frame[~frame["is_treated"].astype(bool)]
     rails: list[GuardRail] = []
@@ -160,6 +161,8 @@ def usual_guard_rails(
             )
             rails.append(GuardRail(metric=metric, worse="up"))
     ordered = float(np.mean(control["orders"])) if len(control) else 0.0
+    if not ordered > 0 and len(frame):  # nobody left alone ordered: of what all ordered
+        ordered = float(np.mean(frame["orders"]))
     if ordered > 0:
         orders = Metric(
             column="orders",
