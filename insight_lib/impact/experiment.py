@@ -462,26 +462,13 @@ def _trait_p(frame: pd.DataFrame, traits: Sequence[str]) -> dict[str, float]:
     return found
 
 
-def usual_return_days(
-    returns: pd.DataFrame, *, most: float = 0.95, least_share: float = 0.01
-) -> int:
-    """Days after an order within which most of what is taken back has come back; 0 if little is.
+def provisional_until(experiment: Experiment, *, return_days: int, as_of: date) -> date | None:
+    """Day until which returns may still change the result; None if their time has passed.
 
     Args:
-        returns: As from `inputs.return_days`.
-        least_share: Share of sales taken back below which returns change no result.
+        return_days: Days after which nearly all that comes back has come back, as from
+            `orders.settling_days`.
     """
-    back = returns[returns["days"].notna()].sort_values("days")
-    sold = float(returns.loc[returns["days"].isna(), "amount"].sum())
-    total = -float(back["amount"].sum())
-    if sold <= 0 or total < least_share * sold:
-        return 0
-    reached = (-back["amount"]).cumsum() >= most * total
-    return int(back.loc[reached, "days"].iloc[0])
-
-
-def provisional_until(experiment: Experiment, *, return_days: int, as_of: date) -> date | None:
-    """Day until which returns may still change the result; None if their time has passed."""
     due = experiment.follow_up.last_day + timedelta(days=return_days)
     if experiment.follow_up.is_equal:
         last = experiment.entries.max() + pd.Timedelta(days=experiment.follow_up.days)

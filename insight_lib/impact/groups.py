@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -9,9 +10,10 @@ from itertools import combinations
 
 import pandas as pd
 
-from insight_lib.findings import Estimate, TooFew
-from insight_lib.impact.effects import Effect, Metric, difference, estimate_by_group
+from insight_lib.findings import Estimate, TooFew, unit_of_difference
+from insight_lib.impact.effects import Effect, Metric, estimate_by_group
 from insight_lib.impact.stratification import check_groups_differ
+from insight_lib.prose import UNIT_BOUNDS
 
 _CLEAR = 0.05
 SPEND_BANDS = "spend before the test"
@@ -85,7 +87,7 @@ def answer_by_traits(
             seed=seed,
             level=1 - (1 - level) / pairs,
         )
-        gap = difference(strict[names[-1]].change, strict[names[0]].change)
+        gap = _apart(strict[names[-1]].change, strict[names[0]].change)
         found.append(
             GroupAnswers(
                 trait=words,
@@ -102,6 +104,23 @@ def answer_by_traits(
     clear = _CLEAR / len(found)
     judged = [replace(a, n_traits=len(found), is_clear=a.p_value < clear) for a in found]
     return tuple(sorted(judged, key=lambda a: (a.p_value, a.trait)))
+
+
+def _apart(high: Estimate, low: Estimate) -> Estimate:
+    """Difference of two effects; cut where its unit ends, as one of shares can pass that."""
+    first, last = UNIT_BOUNDS.get(unit_of_difference(high.unit), (-math.inf, math.inf))
+    value = high.value - low.value
+    below = math.hypot(high.value - high.lower, low.upper - low.value)
+    above = math.hypot(high.upper - high.value, low.value - low.lower)
+    return replace(
+        high,
+        value=min(max(value, first), last),
+        lower=max(value - below, first),
+        upper=min(max(value + above, first), last),
+        unit=unit_of_difference(high.unit),
+        n=high.n + low.n,
+        method=f"difference of two effects (Zou and Donner, 2008); {high.method}",
+    )
 
 
 def worth_telling(answers: Sequence[GroupAnswers]) -> tuple[GroupAnswers, ...]:

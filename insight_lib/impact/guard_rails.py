@@ -126,6 +126,8 @@ def add_guard_columns(frame: pd.DataFrame, sums: pd.DataFrame) -> pd.DataFrame:
     """
     sums = sums.set_index("customer_id").reindex(frame["customer_id"]).fillna(0.0)
     columns = ("returned_amount", "sold_amount", "discount_amount", "list_amount")
+    # More cannot come back than was sold in the window: the rest belongs to earlier sales.
+    sums["returned_amount"] = sums["returned_amount"].clip(upper=sums["sold_amount"])
     return frame.assign(**{c: sums[c].to_numpy(dtype=float) for c in columns})
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-import ibis
 import numpy as np
 import pandas as pd
 
@@ -49,33 +48,24 @@ class Campaign:
         return (self.end - self.start).days + 1
 
 
-def load_orders(lines: ir.Table) -> pd.DataFrame:
+def load_orders(lines: ir.Table, *, free_orders_count: bool = False) -> pd.DataFrame:
     """One row per customer and moment of an order: customer_id, day, moment, orders, revenue.
 
-    Lines without a customer are left out. What was taken back under an order's number is off
-    that order, on the order's day; an order of which nothing is left to pay counts no more.
+    Lines without a customer are left out. What was taken back is off the order that it belongs
+    to, on that order's day; a purchase of which nothing is left counts no more.
+
+    Args:
+        free_orders_count: Whether an order of nothing is an order, as in `orders.sold`.
     """
-    by_order = purchase_orders(lines)
+    by_order = purchase_orders(lines, free_orders_count=free_orders_count)
     amount = by_order.amount.cast("float64")
+    is_kept = by_order.is_purchase & ((amount > 0) | (by_order.returned_amount == 0))
     moments = by_order.group_by(
         customer_id=by_order.customer_id, moment=by_order.ordered_local
-    ).agg(orders=(amount > 0).cast("int64").sum(), revenue=amount.sum())
+    ).agg(orders=is_kept.cast("int64").sum(), revenue=amount.sum())
     frame = moments.order_by(["customer_id", "moment"]).to_pandas()
     moment = pd.to_datetime(frame["moment"])
     return frame.assign(moment=moment, day=moment.dt.normalize())
-
-
-def return_days(lines: ir.Table) -> pd.DataFrame:
-    """What was taken back under an order's number, by days since the order.
-
-    Columns: days, returned_amount (positive), and one row with days missing for what was sold.
-    """
-    line = dated(lines.filter(lines.customer_id.notnull()))
-    amount = line.amount.cast("float64")
-    is_back = (amount < 0) & (line.ordered_local.date() >= line.order_date)
-    days = line.ordered_local.date().delta(line.order_date, unit="day")
-    sums = line.mutate(days=ibis.ifelse(is_back, days, None)).group_by("days")
-    return sums.agg(amount=amount.sum()).order_by("days").to_pandas()
 
 
 def list_campaigns(
@@ -287,12 +277,11 @@ def guard_sums(lines: ir.Table, *, first: date, last: date) -> pd.DataFrame:
         off = known.discount_amount.cast("float64")
         if "coupon_amount" in known.columns:
             off = off + known.coupon_amount.cast("float64").fill_null(0.0)
-    is_sold = known.quantity > 0
     sums = known.group_by(customer_id=known.customer_id).agg(
-        sold_amount=amount.sum(where=is_sold),
-        returned_amount=(-amount).sum(where=~is_sold),
-        discount_amount=off.sum(where=is_sold),
-        list_amount=(amount + off).sum(where=is_sold),
+        sold_amount=amount.sum(where=amount > 0),
+        returned_amount=(-amount).sum(where=amount < 0),
+        discount_amount=off.sum(where=amount > 0),
+        list_amount=(amount + off).sum(where=amount > 0),
     )
     return sums.order_by("customer_id").to_pandas().fillna(0.0)
 

@@ -24,7 +24,6 @@ from insight_lib.impact.experiment import (
     Experiment,
     build_experiment,
     provisional_until,
-    usual_return_days,
 )
 from insight_lib.impact.groups import SPEND_BANDS, GroupAnswers, answer_by_traits
 from insight_lib.impact.guard_rails import (
@@ -42,7 +41,6 @@ from insight_lib.impact.inputs import (
     load_orders,
     planning_frame,
     refused_between,
-    return_days,
     targeted_frame,
     weekly_arrivals,
     why_no_test,
@@ -59,6 +57,7 @@ from insight_lib.impact.uplift import (
     evaluate_targeting,
     value_per_contact,
 )
+from insight_lib.orders import settling_days
 from insight_lib.statistics import estimate_share
 
 if TYPE_CHECKING:
@@ -126,14 +125,14 @@ def read_tests(m: Market) -> MarketTests:
     if not all(m.has(t) for t in TABLES):
         return MarketTests(campaigns=(), assigned=pd.DataFrame(), orders=pd.DataFrame())
     lines = m.table("transactions")
-    orders, assigned = load_orders(lines), m.table("assignments").to_pandas()
+    orders, assigned = orders_of(m), m.table("assignments").to_pandas()
     p, zone = m.parameters.impact, m.zone
     table = m.table("campaigns").to_pandas()
     campaigns = list_campaigns(table, assigned, as_of=m.as_of)
     responses = m.table("responses").to_pandas() if m.has("responses") else None
     people = _people(m, (*p.test_traits, *p.test_strata))
     plans = {x.campaign: x.planned_control_share for x in m.registers.plans if x.market == m.id}
-    lag_days = usual_return_days(return_days(lines))
+    lag_days = settling_days(lines)
     experiments, results, unread = [], [], _turned_round(table)
     for campaign in campaigns:
         if not campaign.is_randomised or not campaign.is_over:
@@ -196,6 +195,12 @@ def _people(m: Market, wanted: Sequence[str]) -> pd.DataFrame | None:
     table = m.table("customers")
     columns = [c for c in dict.fromkeys(wanted) if c in table.columns]
     return table.select("customer_id", *columns).to_pandas()
+
+
+def orders_of(m: Market) -> pd.DataFrame:
+    """Orders of the market, counted as it declares."""
+    free = m.parameters.general.free_orders_count
+    return load_orders(m.table("transactions"), free_orders_count=free)
 
 
 def metrics_of(m: Market, frame: pd.DataFrame) -> list[Metric]:
@@ -392,11 +397,10 @@ def returns_of(
         )
         if result.release is Release.ROLL_OUT:
             released.append(result.name)
+    if not found and any(r.experiment.campaign.cost_amount for r in tests.results):
+        raise TooFew("what its tests did to spend hangs on a few customers or on returns to come")
     if not found:
-        raise TooFew(
-            "no test that may be read, and does not hang on a few customers or on returns to come, "
-            "says what a contact costs"
-        )
+        raise TooFew("no test that may be read says what a contact costs")
     latest = next(iter(tests.current), None)
     rule = ranked[latest.name][1] if latest and latest.name in ranked else None
     if latest is not None and rule is not None and ranked[latest.name][0].is_better:
@@ -485,7 +489,7 @@ def plan_tests(m: Market, tests: MarketTests) -> list[NextTest]:
         TooFew: Too few customers or too short data.
     """
     p, general = m.parameters.impact, m.parameters.general
-    revenue = tests.orders if len(tests.orders) else load_orders(m.table("transactions"))
+    revenue = tests.orders if len(tests.orders) else orders_of(m)
     latest = next(iter(tests.current), None)
     window_days = latest.experiment.follow_up.days if latest else p.targeted_window_days
     recent = planning_frame(

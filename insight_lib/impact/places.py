@@ -279,7 +279,7 @@ def _compared(
             value=math.expm1(net),
             lower=math.expm1(net - half),
             upper=math.expm1(net + half),
-            unit="share",
+            unit="change",
             n=n,
             as_of=as_of,
             level=level,

@@ -14,7 +14,7 @@ from insight_lib.impact.counterfactual import (
     estimate_all,
     estimate_event_study,
 )
-from insight_lib.impact.inputs import load_orders
+from insight_lib.impact.market_tests import orders_of
 from insight_lib.impact.panel import Panel, make_panel
 from insight_lib.impact.places import PlaceChange, PlaceWeeks, estimate_place_change, place_weeks
 
@@ -62,7 +62,7 @@ def read_programme(m: Market, orders: pd.DataFrame | None) -> Programme:
         raise TooFew(f"customers have no column {p.programme_place_column}")
     people = customers.select("customer_id", p.programme_place_column).to_pandas()
     places = people.set_index("customer_id")[p.programme_place_column]
-    revenue = load_orders(m.table("transactions")) if orders is None else orders
+    revenue = orders_of(m) if orders is None else orders
     window = {"start": p.programme_start, "as_of": m.as_of}
     weeks = place_weeks(revenue, places, treated=p.programme_places, **window)
     change = estimate_place_change(

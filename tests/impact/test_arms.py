@@ -323,6 +323,7 @@ def test_value_follows_what_may_be_done_with_the_arm() -> None:
 
 def lines(rows: list[tuple[str, str, datetime, float]]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=["order_id", "customer_id", "ordered_local", "amount"])
+    frame["product_id"] = "p"
     return frame.assign(quantity=np.sign(frame["amount"]).where(frame["amount"] != 0, 1.0))
 
 
@@ -335,11 +336,13 @@ def test_gifts_and_what_came_back_are_no_orders() -> None:
             ("o2", "b", day, 0.0),  # a gift by post
             ("o3", "c", day, 40.0),
             ("o3", "c", day + timedelta(days=30), -40.0),  # all of it came back, a month later
+            ("o4", "d", day, 50.0),
+            ("note", "d", day + timedelta(days=30), -50.0),  # under a number of its own
         ]
     )
     orders = load_orders(ibis.memtable(table)).set_index("customer_id")
-    assert orders["orders"].to_dict() == {"a": 1, "b": 0, "c": 0}
-    assert orders["revenue"].to_dict() == {"a": 30.0, "b": 0.0, "c": 0.0}
+    assert orders["orders"].to_dict() == {"a": 1, "b": 0, "c": 0, "d": 0}
+    assert orders["revenue"].to_dict() == {"a": 30.0, "b": 0.0, "c": 0.0, "d": 0.0}
     assert orders.loc["c", "day"] == pd.Timestamp(2025, 6, 5)
 
 

@@ -14,7 +14,6 @@ from insight_lib.impact.experiment import (
     overlaps,
     planned_shares,
     provisional_until,
-    usual_return_days,
 )
 from insight_lib.impact.experiment_story import describe_running, describe_withheld
 from insight_lib.impact.inputs import list_campaigns, why_no_test
@@ -223,10 +222,6 @@ def test_campaigns_are_over_running_or_impossible() -> None:
 
 @pytest.mark.case("83")
 def test_a_result_is_provisional_until_returns_have_had_their_time() -> None:
-    returns = pd.DataFrame({"days": [5.0, 28.0, None], "amount": [-10.0, -30.0, 200.0]})
-    assert usual_return_days(returns) == 28
-    few = pd.DataFrame({"days": [5.0, None], "amount": [-1.0, 2_000.0]})
-    assert usual_return_days(few) == 0
     assigned = assign(600)
     orders = shop_orders(assigned, rate=0.01, lift={"mail": 4.0})
     test = lay_out(assigned, orders)
