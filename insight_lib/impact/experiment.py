@@ -23,6 +23,7 @@ from insight_lib.impact.design import (
 from insight_lib.impact.inputs import Campaign, campaign_frame, local_moments, with_age
 
 HABITS = ("revenue_before", "orders_before")
+CONTACTED = "all contacted"
 SURE = 0.001  # a fault of the lottery and not chance, as for the sample ratio
 _DAY = pd.Timedelta(days=1)
 _FEWEST_DAYS = 7
@@ -151,7 +152,7 @@ class Experiment:
         """The arm as it stands in a sentence: the campaign's name where it is the only one."""
         if len(self.arms) == 1:
             return self.campaign.name
-        return f"{self.campaign.name}, {arm.replace('_', ' ')}"
+        return f"{self.campaign.name} ({arm.replace('_', ' ')})"
 
 
 def planned_shares(
@@ -174,10 +175,37 @@ def planned_shares(
             total = float(shares.sum())
             # Written as percentages, as weights, or as shares: their ratio is the plan.
             return {str(arm): float(share) / total for arm, share in shares.items()}
+    if "control" not in arms:
+        return None
+    if plan_share is not None and len(arms) > 2:
+        # The plan speaks of those left alone; how the others were to be shared it does not say.
+        return {"control": plan_share, CONTACTED: 1 - plan_share}
     share = plan_share if plan_share is not None else market_share
-    if share is None or len(arms) != 2 or "control" not in arms:
+    if share is None or len(arms) != 2:
         return None
     return {arm: share if arm == "control" else 1 - share for arm in arms}
+
+
+def _against_plan(counts: Mapping[str, int], plan: Mapping[str, float]) -> SampleRatio | None:
+    """Arms against their planned shares; None where they are not the same arms."""
+    if CONTACTED in plan and CONTACTED not in counts:
+        counts = {
+            "control": counts.get("control", 0),
+            CONTACTED: sum(n for arm, n in counts.items() if arm != "control"),
+        }
+    if set(plan) != set(counts):
+        return None
+    return check_sample_ratio(counts, plan)
+
+
+def _uneven_p(counts: Mapping[str, int]) -> float:
+    """How rare such arms are under the usual designs: all equal, or half of all left alone."""
+    found = [check_sample_ratio(counts).p_value]
+    others = len(counts) - 1
+    if "control" in counts and others > 1:
+        half = {arm: 0.5 if arm == "control" else 0.5 / others for arm in counts}
+        found.append(check_sample_ratio(counts, half).p_value)
+    return max(found)
 
 
 def follow_up_of(
@@ -406,10 +434,10 @@ def _integrity(
     for rows in ways:
         counts = {str(arm): int(n) for arm, n in rows["arm"].value_counts().items()}
         with suppress(TooFew):
-            uneven.append(check_sample_ratio(counts).p_value)
+            uneven.append(_uneven_p(counts))
             # Shares of their own by stratum have no one share to be held against.
-            if plan and not has_strata and set(plan) == set(counts):
-                ratios.append(check_sample_ratio(counts, plan))
+            if plan and not has_strata and (seen := _against_plan(counts, plan)) is not None:
+                ratios.append(seen)
     ratio = max(ratios, key=lambda r: r.p_value) if ratios else None
     uneven_p = max(uneven, default=1.0)
     followed = once.assign(is_followed=True)

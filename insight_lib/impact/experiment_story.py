@@ -21,6 +21,7 @@ from insight_lib.findings import (
     Verdict,
     change_phrase,
     format_number,
+    format_range,
 )
 from insight_lib.impact.arms import ArmResult, Release, smallest_in_unit
 from insight_lib.impact.effects import Effect
@@ -376,6 +377,26 @@ def describe_responses(share: Estimate, campaign: Campaign) -> Finding:
             "by lot to compare with. Next time leave some out by lot."
         ),
         weight=1.4,
+    )
+
+
+def response_table(shares: Sequence[tuple[Campaign, Estimate]]) -> Table | None:
+    """Answers to all campaigns that left nobody alone; None where there is none."""
+    if not shares:
+        return None
+    return Table(
+        title="Who answered campaigns without a control group",
+        columns=("Campaign", "Customers", "Answered", "Likely"),
+        rows=tuple(
+            (
+                campaign.name,
+                f"{share.n:,}",
+                format_number(share.value, share.unit),
+                format_range(share),
+            )
+            for campaign, share in shares
+        ),
+        note="Who answered, and not what a campaign brought.",
     )
 
 

@@ -19,7 +19,7 @@ from scipy import stats
 from insight_lib.findings import Estimate, TooFew
 from insight_lib.statistics import estimate_ratio_change
 
-_RARE = 0.001  # a day without any order is a gap where chance would leave it empty more rarely
+_RARE = 1e-6  # a day without any order is a gap where chance would leave it empty more rarely
 _FEWEST_CONTROLS = 3
 _MOST_LOST_SHARE = 0.25  # a control that lacks more of its weeks is left out, not patched
 _FEWEST_WEEKS = 4
@@ -52,8 +52,8 @@ def place_weeks(
 ) -> PlaceWeeks:
     """Revenue per place and whole week, weeks counted from the start day; `as_of` is complete.
 
-    A day without any order in a place that has many on such a weekday, while most other places
-    have theirs, is a gap in the feed or a closed place, and no day of nothing sold. A control
+    A day without any order in a place that would have many by its share of what the others sell
+    that day is a gap in the feed or a closed place, and no day of nothing sold. A control
     with gaps in more than a quarter of its weeks, or that closed, is left out; weeks in which
     any other place has a gap are left out for all.
 
@@ -104,19 +104,12 @@ def _gaps(
     count = inside.groupby(["age", "place"])["orders"].sum()
     ages = range(first * 7, last * 7)
     daily = count.unstack("place").reindex(index=ages, columns=list(names)).fillna(0.0)
-    weekday = np.asarray(daily.index) % 7
-    is_empty = daily.eq(0)
-    usual = daily.groupby(weekday).transform("median")
-    is_odd = is_empty & (np.exp(-usual) < _RARE)
-    # A day on which most places have nothing is a holiday, or a gap for all of them alike.
-    is_odd.loc[is_empty.mean(axis=1) > 0.5] = False
     weeks = np.asarray(daily.index) // 7
-    gaps = is_odd.groupby(weeks).any()
+    gaps = (daily.eq(0) & (np.exp(-_expected(daily)) < _RARE)).groupby(weeks).any()
     weekly = daily.groupby(weeks).sum()
     # Places too small for a rule by day: whole weeks of nothing.
-    typical = weekly.median()
     is_empty_week = weekly.eq(0)
-    gaps |= is_empty_week & (np.exp(-typical) < _RARE)
+    gaps |= is_empty_week & (np.exp(-_expected(weekly)) < _RARE)
     closed = []
     for place in names:
         filled = np.flatnonzero(~is_empty_week[place].to_numpy())
@@ -125,6 +118,16 @@ def _gaps(
         if silent >= 2 and math.exp(-rate * silent) < _RARE:
             closed.append(place)
     return gaps, tuple(closed)
+
+
+def _expected(orders: pd.DataFrame) -> pd.DataFrame:
+    """Orders that each place would have by its share and by what the others sell at the time.
+
+    So a holiday, a season or a gap of all places alike is no gap of one.
+    """
+    share = orders.sum() / max(float(orders.to_numpy().sum()), 1.0)
+    others = orders.rsub(orders.sum(axis=1), axis=0)
+    return others.mul(share / (1 - share).clip(lower=1e-9), axis=1)
 
 
 def known_customers(

@@ -32,9 +32,10 @@ def describe_groups(answers: GroupAnswers, result: ArmResult) -> Finding:
         statement = "{name} surely " + " and ".join(moved) + "; groups by {trait} differ."
         verdict = Verdict.MATTERS
         if up and may_contact:
-            advice = "Contact where it works first" + (
-                ", and leave the others alone." if down else "."
-            )
+            first = "Contact where it works first"
+            if result.release is not Release.ROLL_OUT:
+                first = "If it is repeated, contact where it works first"
+            advice = first + (", and leave the others alone." if down else ".")
         elif up:
             advice = "Do not contact by this: the test as a whole may not be rolled out."
         else:

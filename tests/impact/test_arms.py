@@ -92,10 +92,10 @@ def test_each_arm_has_its_own_answer() -> None:
     assert found["idle"].release is Release.OPEN
     assert "up" in str(describe_effect(found["good"].effects[0], found["good"]).statement)
     bad = describe_effect(found["bad"].effects[0], found["bad"])
-    assert "spring, bad, share who ordered: down" in str(bad.statement)
+    assert "spring (bad), share who ordered: down" in str(bad.statement)
     assert "Stop it." in str(bad.so_what)
     assert "widened for 3 arms" in str(bad.so_what)
-    assert "Stop spring, bad" in str(describe_release(found["bad"]).statement)
+    assert "Stop spring (bad)" in str(describe_release(found["bad"]).statement)
     assert bad.id == "impact.has_ordered.spring.bad"
 
 

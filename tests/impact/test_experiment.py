@@ -94,6 +94,13 @@ def test_the_plan_belongs_to_the_campaign() -> None:
     # A market's rule for two arms says nothing of three.
     assert planned_shares(three, plan_share=None, market_share=0.5) is None
     own = three.assign(planned_share=three["arm"].map({"control": 20.0, "a": 40.0, "b": 40.0}))
+    halves = planned_shares(three, plan_share=0.5, market_share=None)
+    assert halves == {"control": 0.5, "all contacted": 0.5}
+    half = assign(600, arms=("control", "control", "a", "b"))
+    test = lay_out(half, shop_orders(half), plan_share=0.5)
+    assert test.integrity.ratio is not None
+    assert not test.faults
+    assert not lay_out(half, shop_orders(half)).integrity.doubts  # half left alone is usual
     shares = planned_shares(own, plan_share=None, market_share=0.5)
     assert shares == {"control": 0.2, "a": 0.4, "b": 0.4}
 
