@@ -167,7 +167,8 @@ def estimate_test(
     for arm in experiment.arms:
         pair = experiment.pair(arm)
         influence = fading = None
-        if heavy is not None:
+        has_whole_arms = experiment.stratum is None  # else whole arms are not to be compared
+        if heavy is not None and has_whole_arms:
             try:
                 influence = measure_influence(
                     pair, heavy, arm=arm, as_of=as_of, seed=seed, level=level
@@ -175,6 +176,8 @@ def estimate_test(
             except TooFew:
                 influence = None
         try:
+            if not has_whole_arms:
+                raise TooFew("arms are compared within strata")
             counts = orders_by_week(
                 pair, orders, experiment.entries, days=experiment.follow_up.days
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -45,7 +45,7 @@ from insight_lib.impact.inputs import (
     weekly_arrivals,
     why_no_test,
 )
-from insight_lib.impact.returns import Return, return_of_model, returns_by_group, returns_of_tests
+from insight_lib.impact.returns import Return, return_of_change, return_of_model, returns_by_group
 from insight_lib.impact.sequential import Monitoring, looks_while_outcomes_arrive, monitor
 from insight_lib.impact.stratification import value_bands
 from insight_lib.impact.targeted import Targeted, estimate_targeted
@@ -112,9 +112,9 @@ class MarketTests:
         if self.withheld:
             names = ", ".join(e.campaign.name for e in self.withheld)
             return f"the result of {names} is withheld, as it did not run fair"
-        if self.unread:
-            campaign, why = self.unread[0]
-            return f"{campaign.name}: {why}"
+        named = [u for u in self.unread if u[0].n_assigned] or list(self.unread)
+        if named and not self.running:
+            return f"{named[0][0].name}: {named[0][1]}"
         if self.running:
             return f"{self.running[0].name} still runs until {self.running[0].end:%Y-%m-%d}"
         return why_no_test(self.campaigns)
@@ -133,7 +133,7 @@ def read_tests(m: Market) -> MarketTests:
     people = _people(m, (*p.test_traits, *p.test_strata))
     plans = {x.campaign: x.planned_control_share for x in m.registers.plans if x.market == m.id}
     lag_days = settling_days(lines)
-    experiments, results, unread = [], [], _turned_round(table)
+    experiments, results, unread = [], [], _not_to_be_read(table, assigned)
     for campaign in campaigns:
         if not campaign.is_randomised or not campaign.is_over:
             continue
@@ -175,18 +175,25 @@ def read_tests(m: Market) -> MarketTests:
     )
 
 
-def _turned_round(table: pd.DataFrame) -> list[tuple[Campaign, str]]:
-    """Campaigns that end before they start, which no window can be made of."""
+def _not_to_be_read(table: pd.DataFrame, assigned: pd.DataFrame) -> list[tuple[Campaign, str]]:
+    """Campaigns without days that can be read: they end before they start, or have no row."""
     found = []
     for row in table.to_dict("records"):
         start, end = (pd.Timestamp(row[name]).date() for name in ("start_date", "end_date"))
         if end < start:
-            campaign = Campaign(
-                id=str(row["campaign_id"]), kind=str(row["campaign_type"]), start=start, end=end,
-                cost_amount=None, is_randomised=False, n_assigned=0, is_over=False,
-            )  # fmt: skip
-            found.append((campaign, "it ends before it starts"))
+            found.append((_nameless(row["campaign_id"]), "it ends before it starts"))
+    for name in sorted(set(assigned["campaign_id"]) - set(table["campaign_id"])):
+        why = "customers are assigned to it, and it has not begun or its row is in quarantine"
+        found.append((_nameless(name), why))
     return found
+
+
+def _nameless(name: object) -> Campaign:
+    """A campaign of which nothing but the name can be used."""
+    return Campaign(
+        id=str(name), kind="", start=date.min, end=date.min, cost_amount=None,
+        is_randomised=False, n_assigned=0, is_over=False,
+    )  # fmt: skip
 
 
 def _people(m: Market, wanted: Sequence[str]) -> pd.DataFrame | None:
@@ -254,7 +261,7 @@ def _guards(m: Market, result: ArmResult) -> tuple[GuardResult, ...]:
             most_orders_fall=p.most_orders_fall,
             most_refusals_rise=p.most_refusals_rise,
         )
-        return check_guard_rails(watched, rails, **drawn(m))
+        return check_guard_rails(watched, rails, stratum=result.experiment.stratum, **drawn(m))
     except TooFew:
         return ()
 
@@ -305,12 +312,23 @@ def contact_value(m: Market, result: ArmResult) -> ContactValue | None:
     )
 
 
+def _whole(result: ArmResult) -> None:
+    """Arms drawn with shares of their own by stratum compare within strata only.
+
+    Raises:
+        TooFew: The test has declared strata.
+    """
+    if result.experiment.stratum is not None:
+        raise TooFew("its lottery had shares of its own by stratum, and this compares whole arms")
+
+
 def groups_of(m: Market, result: ArmResult) -> tuple[GroupAnswers, ...]:
     """Does an arm work differently by spend before, or by any trait that is declared.
 
     Raises:
         TooFew: No split has two groups that are large enough.
     """
+    _whole(result)
     traits = {"group": SPEND_BANDS}
     traits |= {f"trait_{c}": c.replace("_", " ") for c in m.parameters.impact.test_traits}
     pair = result.experiment.pair(result.arm)
@@ -323,6 +341,7 @@ def daily_looks(m: Market, tests: MarketTests, result: ArmResult) -> Monitoring:
     Raises:
         TooFew: Customers entered on days of their own, or nothing is known from before.
     """
+    _whole(result)
     campaign = result.experiment.campaign
     if result.experiment.follow_up.is_equal:
         raise TooFew(f"customers of {campaign.name} entered on days of their own")
@@ -350,6 +369,7 @@ def rank_customers(m: Market, result: ArmResult) -> tuple[Uplift, TargetingRule 
     Raises:
         TooFew: An arm has fewer than two hundred customers.
     """
+    _whole(result)
     pair, features = result.experiment.pair(result.arm), list(PRE_PERIOD_COLUMNS)
     outcome, spend = result.effects[0].metric, spend_of(result)
     best = estimate_uplift(pair, features, outcome=outcome.column, unit=outcome.unit, **drawn(m))[0]
@@ -384,23 +404,28 @@ def returns_of(
     found: list[Return] = []
     released = []
     p = m.parameters.impact
+    why = "no test that may be read says what a contact costs"
     for result in tests.results:
-        cost, spend = result.experiment.campaign.cost_amount, spend_of(result)
-        if not cost or spend is None or result.is_carried or result.provisional_until:
+        cost, spend = result.experiment.campaign.cost_amount, result.effect("revenue")
+        if not cost:
             continue
-        found += returns_of_tests(
-            {result.name: result.experiment.pair(result.arm)},
-            {result.name: cost},
-            spend,
-            margin_share=p.gross_margin_share,
-            **drawn(m),
+        if spend is None:
+            why = f"what {result.name} did to spend cannot be told"
+            continue
+        if result.is_carried or result.provisional_until:
+            on = "a few customers" if result.is_carried else "returns to come"
+            why = f"what {result.name} did to spend hangs on {on}"
+            continue
+        # The change that the page tells, so that no two sentences disagree.
+        found.append(
+            return_of_change(
+                spend.change, line=result.name, cost_amount=cost, margin_share=p.gross_margin_share
+            )
         )
         if result.release is Release.ROLL_OUT:
             released.append(result.name)
-    if not found and any(r.experiment.campaign.cost_amount for r in tests.results):
-        raise TooFew("what its tests did to spend hangs on a few customers or on returns to come")
     if not found:
-        raise TooFew("no test that may be read says what a contact costs")
+        raise TooFew(why)
     latest = next(iter(tests.current), None)
     rule = ranked[latest.name][1] if latest and latest.name in ranked else None
     if latest is not None and rule is not None and ranked[latest.name][0].is_better:
@@ -443,6 +468,7 @@ def returns_by_band(m: Market, result: ArmResult) -> tuple[Return, ...]:
     Raises:
         TooFew: A contact costs nothing, spend cannot be told, or no band is large enough.
     """
+    _whole(result)
     spend = spend_of(result)
     if spend is None:
         raise TooFew(f"what {result.name} did to spend cannot be told")

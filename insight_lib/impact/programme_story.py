@@ -220,19 +220,22 @@ def describe_side_by_side(
     is_one = len(endings) == 1 and bool(trusted) and is_parallel
     verdict = endings.pop() if is_one else Verdict.CANNOT_TELL
     failed = ", ".join(a.method for a in result.answers if a not in trusted)
+    statement = Prose(
+        "Of the ways to guess what would have come without it one is left, and finds {low:full}.",
+        low=low,
+    )
+    if len(shown) > 1:
+        statement = Prose(
+            "Ways to guess what would have come without it {agree}: between {low:signed} and "
+            "{high:signed}.",
+            agree="agree" if result.agree else "disagree",
+            low=low,
+            high=high,
+        )
     return Finding(
         id="impact.counterfactual",
         rows=("M7.7",),
-        statement=Prose(
-            "{agreement} between {low:signed} and {high:signed}.",
-            agreement=(
-                "Ways to guess what would have come without it agree:"
-                if result.agree
-                else "Ways to guess what would have come without it disagree:"
-            ),
-            low=low,
-            high=high,
-        ),
+        statement=statement,
         verdict=verdict,
         owner="insight-lead",
         evidence=("transactions", "customers"),

@@ -98,16 +98,35 @@ def returns_of_tests(
             effect = estimate_effect(
                 frame, metric, arm="contacted", as_of=as_of, seed=seed, level=level
             )
-            brought = replace(
-                effect.change,
-                value=effect.change.value * margin_share,
-                lower=effect.change.lower * margin_share,
-                upper=effect.change.upper * margin_share,
+            found.append(
+                return_of_change(
+                    effect.change, line=test, cost_amount=costs[test], margin_share=margin_share
+                )
             )
-            found.append(estimate_return(brought, line=test, cost_amount=costs[test]))
     if not found:
         raise TooFew("no test says what a contact costs")
     return tuple(found)
+
+
+def return_of_change(
+    change: Estimate, *, line: str, cost_amount: float, margin_share: float
+) -> Return:
+    """The return of one contact, from the change of spend that it brought.
+
+    Args:
+        change: Of spend per customer, contacted less left alone.
+        cost_amount: Of one contact.
+
+    Raises:
+        TooFew: It cost nothing.
+    """
+    brought = replace(
+        change,
+        value=change.value * margin_share,
+        lower=change.lower * margin_share,
+        upper=change.upper * margin_share,
+    )
+    return estimate_return(brought, line=line, cost_amount=cost_amount)
 
 
 def return_of_model(

@@ -71,6 +71,21 @@ sources:
 """
 
 
+PLAN = """\
+- market: us-shop
+  campaign: {name}
+  metric: has_ordered
+  expected_lift: {lift}
+  planned_contacts: 4000
+  planned_start: 2025-06-02
+  planned_control_share: 0.3333
+"""
+PLANS = "".join(
+    PLAN.format(name=name, lift=lift)
+    for name, lift in (("early", 0.1), ("spring", 0.4), ("runs", 0.1))
+)
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """One shop with three arms, a broken lottery, a running test and one that is turned round."""
@@ -87,8 +102,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     dropped = lost.index[lost["arm"] == "control"][:120]
     lost = lost.drop(dropped).assign(planned=0.5)
     runs = assign(400, seed=3).assign(campaign_id="runs", planned=0.5)
+    early = assign(400, seed=5).assign(campaign_id="early", planned=0.5)
     turned = assign(400, seed=4).assign(campaign_id="turned", planned=0.5)
-    rows = pd.concat([spring.assign(planned=np.nan), lost, runs, turned])
+    rows = pd.concat([spring.assign(planned=np.nan), lost, runs, turned, early])
     save(rows, folder.root / "raw/assignments.csv")
     campaigns = pd.DataFrame(
         [
@@ -96,10 +112,12 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
             ("broken", START, "2025-06-29"),
             ("runs", "2025-07-01", "2025-09-14"),
             ("turned", "2025-06-29", "2025-06-02"),
+            ("early", "2025-03-10", "2025-03-23"),
         ],
         columns=["id", "first", "last"],
     )
     save(campaigns, folder.root / "raw/campaigns.csv")
+    folder.write("parameters/registers/plans.yaml", PLANS)
     people = spring[["customer_id"]].rename(columns={"customer_id": "customer"})
     region = np.random.default_rng(1).choice(["North", "South"], len(people))
     save(people.assign(region=region), folder.root / "raw/customers.csv")
@@ -117,11 +135,13 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
         capture_output=True, text=True, timeout=300, cwd=folder.root,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    (path,) = folder.root.glob("reports/us-shop/*/impact/findings.json")
-    assert path.parts[-3] == AS_OF.isoformat()
-    found = json.loads(path.read_text())
-    found = found["findings"] if isinstance(found, dict) else found
-    return {finding["id"]: finding for finding in found}
+    pages = {}
+    for path in folder.root.glob("reports/us-shop/*/*/findings.json"):
+        assert path.parts[-3] == AS_OF.isoformat()
+        found = json.loads(path.read_text())
+        found = found["findings"] if isinstance(found, dict) else found
+        pages |= {finding["id"]: finding for finding in found}
+    return pages
 
 
 def save(frame: pd.DataFrame, path: Path) -> None:
@@ -150,7 +170,7 @@ def test_a_broken_lottery_gives_no_result_at_all(page: dict[str, dict[str, Any]]
     assert not [k for k in page if "broken" in k and k.split(".")[1] in results]
     for name in ("impact.returns", "impact.split"):
         assert "broken" not in says(page[name])
-    assert page["impact.sample_ratio.spring"]["verdict"] == "not measurable"
+    assert page["impact.sample_ratio.spring"]["verdict"] == "pass"  # by the plan on record
 
 
 @pytest.mark.case("35", "93")
@@ -158,7 +178,9 @@ def test_a_running_and_an_impossible_test_are_said(page: dict[str, dict[str, Any
     assert "runs runs until 14 September 2025; 31 of 76 days seen." in says(
         page["impact.running.runs"]
     )
-    assert "it ends before it starts" in says(page["impact.unread.turned"])
+    # Its row is in quarantine, as it ends before it starts; its customers are not forgotten.
+    assert "cannot be measured here" in says(page["impact.unread.turned"])
+    assert "84 days before early" in says(page["impact.unread.early"])
 
 
 @pytest.mark.case("86", "119h")
@@ -174,3 +196,22 @@ def test_no_two_sentences_disagree(page: dict[str, dict[str, Any]]) -> None:
 
 def test_no_customer_is_named(page: dict[str, dict[str, Any]]) -> None:
     assert "c0000" not in json.dumps(page)
+
+
+@pytest.mark.case("129", "130h")
+def test_a_plan_that_cannot_be_judged_silences_no_other(page: dict[str, dict[str, Any]]) -> None:
+    early = page["learning.post_mortem.early"]
+    assert early["verdict"] == "not measurable"
+    assert "begin less than 84 days before early" in says(early)
+    assert "it runs until 2025-09-14" in says(page["learning.post_mortem.runs"])
+    plans = page["learning.plans"]
+    assert plans["statement"]["text"] == ("Of 1 campaign with a plan 1 surely did not reach it.")
+    # Fewer contacts than planned explain no lift per customer.
+    assert "Execution gap" not in says(page["learning.post_mortem.spring"])
+
+
+@pytest.mark.case("154")
+def test_the_true_reason_is_given(page: dict[str, dict[str, Any]]) -> None:
+    updates = says(page["learning.updates"])
+    assert "stage monitoring has published no states of models" in updates
+    assert all(need["minimum_rows"] is None for need in page["learning.updates"]["needs"])
