@@ -72,6 +72,8 @@ def _advice(effect: Effect, result: ArmResult, verdict: Verdict) -> str:
             return "Stop it."
         case Verdict.DOES_NOT_MATTER:
             return "Spend the budget elsewhere; a larger test would not change this."
+    if result.provisional_until is not None:
+        return "Decide nothing on it yet."
     if not result.agrees(effect):
         return "It hangs on the arm in which customers of several arms are counted."
     if effect.metric.kind == "heavy" and result.is_carried:
@@ -235,12 +237,15 @@ def describe_monitoring(result: Monitoring, arm: ArmResult) -> Finding:
         advice = "The test could have stopped there."
     elif fades:
         advice = "Run tests to their end: this one faded after it looked sure."
+    is_open = arm.provisional_until is not None
+    if is_open:
+        advice = "What was bought may still come back, so this is not the end of it."
     values: dict[str, Value] = {"name": arm.name, "metric": metric}
     return Finding(
         id=finding_id("monitoring", arm),
         rows=("C8.1",),
         statement=Prose(statement, **values, **({"day": day} if day else {})),
-        verdict=result.verdict if is_sure and not fades else Verdict.CANNOT_TELL,
+        verdict=result.verdict if is_sure and not fades and not is_open else Verdict.CANNOT_TELL,
         owner="analyst",
         evidence=_TEST,
         value=change,
@@ -344,6 +349,14 @@ def describe_release(result: ArmResult) -> Finding:
                 advice = "It harmed nothing that we guard: testing on is safe."
             else:
                 advice = "What it may harm could not be measured."
+    if result.provisional_until is not None:
+        statement = Prose(
+            "{name} is provisional until {day}: what was bought may still come back.",
+            name=name,
+            day=result.provisional_until,
+        )
+        verdict, weight = Verdict.CANNOT_TELL, 3.6
+        advice = "Read it again then."
     as_of = result.effects[0].change.as_of
     return Finding(
         id=finding_id("release", result),

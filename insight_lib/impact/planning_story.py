@@ -26,10 +26,13 @@ def describe_groups(answers: GroupAnswers, result: ArmResult) -> Finding:
     if down:
         moved.append("lowered it among {down}" if up else "lowered {metric} among {down}")
         values["down"] = down
+    if moved:
+        # Until returns have had their time nothing is sure.
+        values["surely"] = "surely" if result.provisional_until is None else "so far"
     may_contact = result.release not in (Release.STOP, Release.BROKEN)
     verdict, advice = Verdict.CANNOT_TELL, "Leave no group out for this alone."
     if answers.is_clear and moved:
-        statement = "{name} surely " + " and ".join(moved) + "; groups by {trait} differ."
+        statement = "{name} {surely} " + " and ".join(moved) + "; groups by {trait} differ."
         verdict = Verdict.MATTERS
         if up and may_contact:
             first = "Contact where it works first"
@@ -47,13 +50,15 @@ def describe_groups(answers: GroupAnswers, result: ArmResult) -> Finding:
         advice = "Test again with more customers in each group."
     elif moved:
         statement = (
-            "{name} surely " + " and ".join(moved) + "; no group by {trait} is seen to differ."
+            "{name} {surely} " + " and ".join(moved) + "; no group by {trait} is seen to differ."
         )
         if not up:
             advice = "Contact no group: it is seen to work nowhere."
     else:
         statement = "No group of customers by {trait} surely answers {name} in {metric}."
         advice = "Judge the test as a whole, not by group."
+    if result.provisional_until is not None:
+        verdict, advice = Verdict.CANNOT_TELL, "What was bought may still come back: decide later."
     gap = in_points(answers.gap)
     tried = Measured(value=answers.n_traits, unit="count", n=gap.n, as_of=gap.as_of)
     return Finding(

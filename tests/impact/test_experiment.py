@@ -15,7 +15,11 @@ from insight_lib.impact.experiment import (
     planned_shares,
     provisional_until,
 )
-from insight_lib.impact.experiment_story import describe_running, describe_withheld
+from insight_lib.impact.experiment_story import (
+    describe_release,
+    describe_running,
+    describe_withheld,
+)
 from insight_lib.impact.inputs import list_campaigns, why_no_test
 from insight_lib.impact.integrity_story import (
     describe_balance,
@@ -237,6 +241,9 @@ def test_a_result_is_provisional_until_returns_have_had_their_time() -> None:
     assert provisional_until(test, return_days=28, as_of=AS_OF) is None
     (open_result,) = results(test, orders, provisional_until=date(2025, 7, 27))
     assert open_result.won == ()
+    told = describe_release(open_result)
+    assert "provisional until 27 July 2025" in str(told.statement)
+    assert told.verdict is Verdict.CANNOT_TELL
     (result,) = results(test, orders)
     assert result.won
 
