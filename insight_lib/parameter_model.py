@@ -173,7 +173,9 @@ class ImpactParameters(Model):
 
     smallest_share_change_that_matters: float = Field(gt=0, lt=1)
     smallest_relative_change_that_matters: float = Field(gt=0, lt=1)
-    planned_control_share: float = Field(gt=0, lt=1)
+    planned_control_share: float | None = Field(gt=0, lt=1)
+    test_strata: tuple[str, ...]
+    test_traits: tuple[str, ...]
     test_power: float = Field(gt=0.5, lt=1)
     longest_test_weeks: int = Field(ge=1, le=260)
     most_returns_rise: float = Field(gt=0, lt=1)

@@ -227,7 +227,8 @@ _TABLES = (
     TableSchema(
         name="assignments",
         meaning="who was put into which arm of a campaign, by lot or by choice",
-        key=("campaign_id", "customer_id"),
+        # With the arm: a customer in two arms is a fault of the test, and is to be said there.
+        key=("campaign_id", "customer_id", "arm"),
         time="assigned_at",
         customer="customer_id",
         columns=(
@@ -236,6 +237,13 @@ _TABLES = (
             _text("arm", "treatment arm, or control", required=True),
             _flag("is_randomised", "whether the arm was drawn by lot", required=True),
             _instant("assigned_at", "instant of the assignment, UTC"),
+            _number(
+                "planned_share",
+                "share of the campaign's customers that this arm was planned to hold",
+                "share",
+                minimum=0,
+                maximum=1,
+            ),
         ),
     ),
     TableSchema(

@@ -12,7 +12,7 @@ import pandas as pd
 
 from insight_lib.findings import Estimate, TooFew
 from insight_lib.impact.effects import difference
-from insight_lib.impact.postmortem import local_days
+from insight_lib.impact.inputs import local_days
 from insight_lib.statistics import estimate_share
 
 ACTIONS = ("opened", "acted", "overridden")

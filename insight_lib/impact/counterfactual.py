@@ -16,7 +16,6 @@ from scipy import optimize, stats
 from insight_lib.findings import UNIT_BOUNDS, Estimate, TooFew
 from insight_lib.impact.panel import Panel, placebo_groups
 from insight_lib.impact.structural import run_on
-from insight_lib.statistics import estimate_ratio_change
 
 Floats = NDArray[np.float64]
 Expect = Callable[[Panel], Floats]
@@ -348,44 +347,3 @@ def estimate_all(
         replace(mixed, weights=weights.sort_values(ascending=False, kind="stable")),
         estimate_structural(panel, **common),
     )
-
-
-def estimate_customer_change(
-    frame: pd.DataFrame, *, as_of: date, level: float = 0.95
-) -> tuple[Estimate, Estimate, Estimate]:
-    """Change of revenue in treated places over that in others, customers as the units.
-
-    Ratio of ratios: what the others did is taken out by division, so places may differ in
-    size. Customers are followed from before to after, so their habits cancel (delta method);
-    the two groups are joined on the log scale.
-
-    Args:
-        frame: One row per customer: is_treated, before, after.
-
-    Returns:
-        Net change, and the changes in treated and other places, as shares.
-    """
-
-    def change(part: pd.DataFrame) -> Estimate:
-        ones = np.ones(len(part))
-        return estimate_ratio_change(
-            (part["before"], ones), (part["after"], ones), as_of=as_of, relative=True, level=level
-        )
-
-    is_treated = frame["is_treated"].astype(bool)
-    treated, others = change(frame[is_treated]), change(frame[~is_treated])
-    value = (1 + treated.value) / (1 + others.value)
-    z = float(stats.norm.ppf(0.5 + level / 2))
-    errors = [(e.upper - e.lower) / 2 / z / (1 + e.value) for e in (treated, others)]
-    half = z * math.hypot(*errors)
-    net = Estimate(
-        value=value - 1,
-        lower=value * math.exp(-half) - 1,
-        upper=value * math.exp(half) - 1,
-        unit="change",
-        n=treated.n + others.n,
-        as_of=as_of,
-        level=level,
-        method="difference-in-differences of customers, as a ratio (delta method)",
-    )
-    return net, treated, others

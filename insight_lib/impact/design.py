@@ -64,8 +64,11 @@ def plan_test(
         standard_deviation: Of the metric between customers; sqrt(p (1 - p)) for a share.
 
     Raises:
-        TooFew: No customers, or an arm without any.
+        TooFew: No customers, an arm without any, or a metric that does not differ between
+            customers, so that nothing says how much chance moves it.
     """
+    if not standard_deviation > 0:
+        raise TooFew("customers do not differ in it, so that nothing says what chance can do")
     size = {
         "standard_deviation": standard_deviation,
         "treated_share": treated_share,
@@ -83,6 +86,19 @@ def plan_test(
         power=power,
         is_enough=detectable <= smallest_effect_that_matters,
     )
+
+
+def pooled_deviation(ordered: Floats, *, level: float = 0.95) -> float:
+    """Standard deviation of a share between customers, both arms taken together.
+
+    Where nobody or everybody did it, from the Wilson bound (1927) nearest to one half: a share
+    that was not seen to differ from nothing may still not be nothing.
+    """
+    n, share = len(ordered), float(np.mean(ordered)) if len(ordered) else 0.0
+    if n and share in (0.0, 1.0):
+        z2 = float(stats.norm.ppf(0.5 + level / 2)) ** 2
+        share = z2 / (n + z2)
+    return math.sqrt(share * (1 - share))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -183,20 +183,25 @@ def estimate_effect(
 ) -> Effect:
     """Treated against control on one metric.
 
+    Shares are compared as they are, by Newcombe's interval (1998, method 10): it holds for
+    shares of nothing and of all, where one with the pre-period taken out has no width.
+
     Args:
         frame: One row per customer: `is_treated` and the metric's columns.
         seed: Start of the draws of a heavy-tailed metric.
 
     Raises:
-        TooFew: An arm has fewer than thirty customers.
+        TooFew: An arm has fewer than thirty customers, or all customers have the same amount.
     """
     is_treated = frame["is_treated"].to_numpy(dtype=bool)
     arms = [frame[is_treated], frame[~is_treated]]
+    if metric.kind != "share" and len(frame) and frame[metric.column].nunique() < 2:
+        raise TooFew(f"{metric.name} is the same for every customer of both arms")
     treated, control = (estimate_level(f, metric, as_of=as_of, level=level) for f in arms)
     raw = difference(treated, control)
     change, removed = raw, 0.0
     p = pooled_p_value(treated, control) if metric.kind == "share" else p_value(raw)
-    if metric.kind != "ratio":
+    if metric.kind in ("mean", "heavy"):
         values = frame[metric.column].to_numpy(dtype=float)
         if metric.before:
             before = frame[metric.before].to_numpy(dtype=float)
@@ -269,7 +274,8 @@ def estimate_effects(
 ) -> tuple[Effect, ...]:
     """Every arm against control on every metric, judged together.
 
-    Holds the false discovery rate at one less `level` (Benjamini and Hochberg, 1995).
+    Holds the false discovery rate at one less `level` (Benjamini and Hochberg, 1995). Ranges of
+    several arms are widened for their number (Bonferroni).
 
     Args:
         frame: One row per customer: `arm` ("control" or a treatment) and metric columns.
@@ -281,14 +287,21 @@ def estimate_effects(
     names = sorted(set(frame.loc[~is_control, "arm"]))
     if not names or not is_control.any():
         raise TooFew("a test takes a control group and at least one treated arm")
-    effects = []
+    effects: list[Effect] = []
+    reasons: list[str] = []
+    strict = 1 - (1 - level) / len(names)
     for name in names:
         pair = frame[is_control | (frame["arm"] == name)]
         pair = pair.assign(is_treated=pair["arm"] == name)
-        effects += [
-            estimate_effect(pair, metric, arm=name, as_of=as_of, seed=seed, level=level)
-            for metric in metrics
-        ]
+        for metric in metrics:
+            try:
+                effects.append(
+                    estimate_effect(pair, metric, arm=name, as_of=as_of, seed=seed, level=strict)
+                )
+            except TooFew as error:  # one that cannot be told does not take the others
+                reasons.append(f"{metric.name}: {error}")
+    if not effects:
+        raise TooFew("; ".join(dict.fromkeys(reasons)))
     kept = benjamini_hochberg([e.p_value for e in effects], rate=1 - level)
     return tuple(replace(e, stands=s) for e, s in zip(effects, kept, strict=True))
 
@@ -310,9 +323,12 @@ def estimate_by_group(
     for name, members in frame.groupby(group, sort=True):
         sizes = members["is_treated"].astype(bool).value_counts()
         if len(sizes) == 2 and sizes.min() >= FEWEST_PER_ARM:
-            found[str(name)] = estimate_effect(
-                members, metric, arm="treated", as_of=as_of, seed=seed, level=level
-            )
+            try:
+                found[str(name)] = estimate_effect(
+                    members, metric, arm="treated", as_of=as_of, seed=seed, level=level
+                )
+            except TooFew:  # nobody in this group did anything: nothing to tell it by
+                continue
     kept = benjamini_hochberg([e.p_value for e in found.values()], rate=1 - level)
     return {k: replace(e, stands=s) for (k, e), s in zip(found.items(), kept, strict=True)}
 
@@ -328,9 +344,12 @@ def usual_metrics(
 
     Args:
         frame: As from `inputs.campaign_frame`.
-        smallest_relative_change: Of spend, as a share of what control spent.
+        smallest_relative_change: Of spend, as a share of what control spent; of what all spent
+            where control spent nothing.
     """
     spend = float(frame.loc[~frame["is_treated"], "revenue"].mean())
+    if not spend > 0:
+        spend = float(frame["revenue"].mean())
     metrics = [
         Metric(
             column="has_ordered",

@@ -65,6 +65,20 @@ class Correction:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Break:
+    """One step in the bias: what it was up to a day, and what it is since the next.
+
+    Attributes:
+        last, first: Last day of forecasts before the step, and first one after it.
+    """
+
+    last: date
+    first: date
+    before: Estimate
+    after: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
 class ForecastRecord:
     """One target's forecasts, judged.
 
@@ -72,12 +86,14 @@ class ForecastRecord:
         total: Bias over everyone.
         by_group: Bias of the groups that are large enough to show.
         slope: Rise of what came per rise of the forecast: one is right, below one the
-            forecasts are too far apart (Mincer and Zarnowitz, 1969).
+            forecasts are too far apart (Mincer and Zarnowitz, 1969). None where all forecasts
+            of a day are the same.
         reliability: forecast, actual (means) and customers, by fifth of the forecast.
         by_cut: Day on which forecasts were made, and their bias, oldest first.
         swings: The bias changes its sign from day to day beyond chance, as a season does that
             the forecast does not know; its mean is then no guide to the next one.
-        correction: Only where the bias stands and the trial lowered the miss.
+        broke: The bias changed once, beyond chance, and holds on either side of that: a break.
+        correction: Only where the bias stands, did not break, and the trial lowered the miss.
         why_not: Why there is none.
     """
 
@@ -85,12 +101,13 @@ class ForecastRecord:
     kind: Literal["binary", "amount"]
     total: Bias
     by_group: tuple[Bias, ...]
-    slope: Estimate
+    slope: Estimate | None
     reliability: pd.DataFrame
     by_cut: tuple[tuple[date, Estimate], ...]
     swings: bool
     correction: Correction | None
     why_not: str
+    broke: Break | None = None
 
     @property
     def is_biased(self) -> bool:
@@ -150,11 +167,14 @@ def reconcile_forecasts(
         rows = frames[name]
         total, *by_group = [b for b in judged if b.target == name]
         by_cut = _by_cut(rows, as_of=as_of, level=level)
+        broke = _break(rows, by_cut, as_of=as_of, level=level)
         swings = _swings([bias for _, bias in by_cut])
         if swings:
             correction, why_not = None, "too high on some days and too low on others"
         else:
             correction, why_not = _correction(rows, total, as_of=as_of, level=level)
+        if broke is not None and correction is not None:
+            correction, why_not = None, "what was learned before the break does not hold since"
         records.append(
             ForecastRecord(
                 target=name,
@@ -167,6 +187,7 @@ def reconcile_forecasts(
                 swings=swings,
                 correction=correction,
                 why_not=why_not,
+                broke=broke,
             )
         )
     return tuple(records)
@@ -215,12 +236,58 @@ def _swings(biases: Sequence[Estimate]) -> bool:
         or min(b.value for b in biases) * max(b.value for b in biases) >= 0
     ):
         return False
+    spread = _spread(biases)
+    return bool(stats.chi2.sf(spread, len(biases) - 1) < 1 - biases[0].level)
+
+
+def _spread(biases: Sequence[Estimate]) -> float:
+    """Cochran's Q of several days' biases, on the scale on which their ranges are symmetric."""
     scaled = [_came_per_forecast(b) for b in biases]
     values = np.array([b.value for b in scaled])
     quantile = float(stats.norm.ppf(0.5 + biases[0].level / 2))
-    weights = np.square(2 * quantile / np.array([b.upper - b.lower for b in scaled]))
-    spread = float(weights @ np.square(values - np.average(values, weights=weights)))
-    return bool(stats.chi2.sf(spread, len(values) - 1) < 1 - biases[0].level)
+    widths = np.maximum([b.upper - b.lower for b in scaled], 1e-12)
+    weights = np.square(2 * quantile / widths)
+    return float(weights @ np.square(values - np.average(values, weights=weights)))
+
+
+def _break(
+    rows: pd.DataFrame,
+    by_cut: Sequence[tuple[date, Estimate]],
+    *,
+    as_of: date,
+    level: float,
+) -> Break | None:
+    """One step that explains all the days' differences, if they differ beyond chance.
+
+    The split that explains most is taken, its chance widened for the number of splits
+    (Bonferroni); within either side the days may not differ any more (Cochran, 1954). A season
+    comes back, and so does not pass for a step once both its sides were seen again.
+    """
+    n = len(by_cut)
+    if n < _FEWEST_CUTS:
+        return None
+    biases = [bias for _, bias in by_cut]
+    total = _spread(biases)
+
+    def within(place: int) -> tuple[float, float]:
+        return _spread(biases[:place]), _spread(biases[place:])
+
+    place = min(range(1, n), key=lambda k: sum(within(k)))
+    left, right = within(place)
+    if stats.chi2.sf(total - left - right, 1) * (n - 1) >= 1 - level:
+        return None
+    for part, size in ((left, place), (right, n - place)):
+        if size > 1 and stats.chi2.sf(part, size - 1) < 1 - level:
+            return None
+    first = by_cut[place][0]
+    is_after = pd.to_datetime(rows["cut"]) >= pd.Timestamp(first)
+    try:
+        before, after = (
+            _bias(rows[mask], as_of=as_of, level=level) for mask in (~is_after, is_after)
+        )
+    except TooFew:
+        return None
+    return Break(last=by_cut[place - 1][0], first=first, before=before, after=after)
 
 
 def _shrunk(factor: Estimate) -> float:
@@ -270,8 +337,11 @@ def _correction(
     return correction, ""
 
 
-def _slope(rows: pd.DataFrame, *, as_of: date, level: float) -> Estimate:
-    """Regression of what came on the forecast, errors clustered by customer."""
+def _slope(rows: pd.DataFrame, *, as_of: date, level: float) -> Estimate | None:
+    """Regression of what came on the forecast, errors clustered by customer.
+
+    None where all forecasts of a day are the same: then nothing says what a higher one means.
+    """
     values = rows[["forecast", "actual"]].astype(float)
     # Levels of the days are the bias's matter.
     centred = values - values.groupby(rows["cut"]).transform("mean")
@@ -279,13 +349,12 @@ def _slope(rows: pd.DataFrame, *, as_of: date, level: float) -> Estimate:
     spread = float(x @ x)
     customer, _ = pd.factorize(rows["customer_id"])
     n = int(customer.max()) + 1
-    if spread == 0:
-        slope, half = 1.0, math.inf
-    else:
-        slope = float(x @ y) / spread
-        scores = np.bincount(customer, x * (y - slope * x)) / spread
-        half = float(stats.t.ppf(0.5 + level / 2, n - 1))
-        half *= math.sqrt(n / (n - 1) * float(scores @ scores))
+    if spread == 0 or n < 2:
+        return None
+    slope = float(x @ y) / spread
+    scores = np.bincount(customer, x * (y - slope * x)) / spread
+    half = float(stats.t.ppf(0.5 + level / 2, n - 1))
+    half *= math.sqrt(n / (n - 1) * float(scores @ scores))
     return Estimate(
         value=slope,
         lower=slope - half,

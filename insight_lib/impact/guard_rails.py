@@ -12,6 +12,7 @@ import pandas as pd
 
 from insight_lib.findings import Estimate, TooFew, Verdict
 from insight_lib.impact.effects import Effect, Metric, estimate_effect
+from insight_lib.impact.stratification import estimate_stratified
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,20 +52,35 @@ class GuardResult:
 
 
 def check_guard_rail(
-    frame: pd.DataFrame, rail: GuardRail, *, as_of: date, seed: int, level: float = 0.95
+    frame: pd.DataFrame,
+    rail: GuardRail,
+    *,
+    as_of: date,
+    seed: int,
+    level: float = 0.95,
+    stratum: str | None = None,
 ) -> GuardResult:
     """Test that harm is less than the margin: non-inferiority (ICH E9, 1998; Wellek, 2010).
 
     Args:
         frame: One row per customer: `is_treated` and the metric's columns.
         level: Of each one-sided bound.
+        stratum: Column within which arms are compared, where the lottery had shares of its own
+            there.
 
     Raises:
-        TooFew: An arm has fewer than thirty customers.
+        TooFew: An arm has fewer than thirty customers, or a ratio is to be compared by stratum.
     """
     effect = estimate_effect(
         frame, rail.metric, arm="contacted", as_of=as_of, seed=seed, level=2 * level - 1
     )
+    if stratum is not None:
+        if rail.metric.kind == "ratio":
+            raise TooFew(f"{rail.metric.name} is a ratio of totals and has no mean by stratum")
+        within = estimate_stratified(
+            frame, rail.metric, stratum=stratum, as_of=as_of, level=2 * level - 1
+        )
+        effect = replace(effect, change=within.change)
     harm = effect.change if rail.worse == "up" else _turned(effect.change)
     verdict = Verdict.CANNOT_TELL
     if harm.upper < rail.margin:
@@ -86,6 +102,7 @@ def check_guard_rails(
     as_of: date,
     seed: int,
     level: float = 0.95,
+    stratum: str | None = None,
 ) -> tuple[GuardResult, ...]:
     """Every guard-rail that the data allow to judge, in the order given.
 
@@ -95,7 +112,9 @@ def check_guard_rails(
     found, reasons = [], []
     for rail in rails:
         try:
-            found.append(check_guard_rail(frame, rail, as_of=as_of, seed=seed, level=level))
+            found.append(
+                check_guard_rail(frame, rail, as_of=as_of, seed=seed, level=level, stratum=stratum)
+            )
         except TooFew as error:
             reasons.append(f"{rail.metric.name}: {error}")
     if not found:
@@ -126,6 +145,8 @@ def add_guard_columns(frame: pd.DataFrame, sums: pd.DataFrame) -> pd.DataFrame:
     """
     sums = sums.set_index("customer_id").reindex(frame["customer_id"]).fillna(0.0)
     columns = ("returned_amount", "sold_amount", "discount_amount", "list_amount")
+    # More cannot come back than was sold in the window: the rest belongs to earlier sales.
+    sums["returned_amount"] = sums["returned_amount"].clip(upper=sums["sold_amount"])
     return frame.assign(**{c: sums[c].to_numpy(dtype=float) for c in columns})
 
 
@@ -141,7 +162,8 @@ def usual_guard_rails(
 
     Args:
         frame: As from `inputs.campaign_frame` and `add_guard_columns`.
-        most_orders_fall: As a share of what control ordered; the others are shares themselves.
+        most_orders_fall: As a share of what control ordered, or all where control ordered
+            nothing; the others are shares themselves.
     """
     control = frame[~frame["is_treated"].astype(bool)]
     rails: list[GuardRail] = []
@@ -160,6 +182,8 @@ def usual_guard_rails(
             )
             rails.append(GuardRail(metric=metric, worse="up"))
     ordered = float(np.mean(control["orders"])) if len(control) else 0.0
+    if not ordered > 0 and len(frame):  # nobody left alone ordered: of what all ordered
+        ordered = float(np.mean(frame["orders"]))
     if ordered > 0:
         orders = Metric(
             column="orders",

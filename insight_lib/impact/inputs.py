@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 
 from insight_lib.findings import TooFew
+from insight_lib.orders import dated
+from insight_lib.orders import orders as purchase_orders
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -17,7 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Campaign:
-    """One campaign that is over: its window, its arms and what a contact costs."""
+    """One campaign: its window, its arms and what a contact costs.
+
+    Attributes:
+        is_randomised: All of it was drawn by lot, with a control group and somebody contacted.
+        is_over: Its last day lies in the data.
+        arms: Names as they are written, in order.
+    """
 
     id: str
     kind: str
@@ -26,6 +34,9 @@ class Campaign:
     cost_amount: float | None
     is_randomised: bool
     n_assigned: int
+    is_over: bool = True
+    arms: tuple[str, ...] = ()
+    is_by_lot: bool = False
 
     @property
     def name(self) -> str:
@@ -37,50 +48,95 @@ class Campaign:
         return (self.end - self.start).days + 1
 
 
-def load_orders(lines: ir.Table) -> pd.DataFrame:
-    """One row per customer and day with an order: customer_id, day, orders, revenue.
+def load_orders(lines: ir.Table, *, free_orders_count: bool = False) -> pd.DataFrame:
+    """One row per customer and moment of an order: customer_id, day, moment, orders, revenue.
 
-    Lines without a customer are left out; a return counts on the day it came back.
+    Lines without a customer are left out. What was taken back is off the order that it belongs
+    to, on that order's day; a purchase of which nothing is left counts no more.
+
+    Args:
+        free_orders_count: Whether an order of nothing is an order, as in `orders.sold`.
     """
-    known = lines.filter(lines.customer_id.notnull())
-    daily = known.group_by(customer_id=known.customer_id, day=known.ordered_local.date()).agg(
-        orders=known.order_id.nunique(where=known.quantity > 0),
-        revenue=known.amount.cast("float64").sum(),
-    )
-    frame = daily.order_by(["customer_id", "day"]).to_pandas()
-    return frame.assign(day=pd.to_datetime(frame["day"]))
+    by_order = purchase_orders(lines, free_orders_count=free_orders_count)
+    amount = by_order.amount.cast("float64")
+    is_kept = by_order.is_purchase & ((amount > 0) | (by_order.returned_amount == 0))
+    moments = by_order.group_by(
+        customer_id=by_order.customer_id, moment=by_order.ordered_local
+    ).agg(orders=is_kept.cast("int64").sum(), revenue=amount.sum())
+    frame = moments.order_by(["customer_id", "moment"]).to_pandas()
+    moment = pd.to_datetime(frame["moment"])
+    return frame.assign(moment=moment, day=moment.dt.normalize())
 
 
 def list_campaigns(
     campaigns: pd.DataFrame, assignments: pd.DataFrame, *, as_of: date
 ) -> tuple[Campaign, ...]:
-    """Campaigns whose window is over on `as_of`, latest first; ties by name."""
+    """Campaigns that somebody was assigned to, running ones too, latest first; ties by name.
+
+    A campaign that ends before it starts has no window and is left out.
+    """
     found = []
     for row in campaigns.to_dict("records"):
         mine = assignments[assignments["campaign_id"] == row["campaign_id"]]
-        end = pd.Timestamp(row["end_date"]).date()
-        if mine.empty or end > as_of:
+        start, end = (pd.Timestamp(row[name]).date() for name in ("start_date", "end_date"))
+        if mine.empty or end < start or start > as_of:
             continue
         cost = row.get("cost_per_contact_amount")
+        by_lot = bool(mine["is_randomised"].astype(bool).all())
+        arms = tuple(sorted(str(arm) for arm in mine["arm"].unique()))
         found.append(
             Campaign(
                 id=str(row["campaign_id"]),
                 kind=str(row["campaign_type"]),
-                start=pd.Timestamp(row["start_date"]).date(),
+                start=start,
                 end=end,
                 cost_amount=None if cost is None or pd.isna(cost) else float(cost),
-                is_randomised=bool(mine["is_randomised"].astype(bool).all())
-                and bool((mine["arm"] == "control").any())
-                and bool((mine["arm"] != "control").any()),
-                n_assigned=len(mine),
+                is_randomised=by_lot and "control" in arms and len(arms) > 1,
+                n_assigned=int(mine["customer_id"].nunique()),
+                is_over=end <= as_of,
+                arms=arms,
+                is_by_lot=by_lot,
             )
         )
     return tuple(sorted(found, key=lambda c: (-c.start.toordinal(), c.id)))
 
 
+def why_no_test(campaigns: tuple[Campaign, ...]) -> str:
+    """The reason why no campaign can be compared, with the arms that were found."""
+    by_lot = [c for c in campaigns if c.is_by_lot]
+    if not campaigns:
+        return "no campaign has customers assigned to it and days that are in the data"
+    if not by_lot:
+        return "no campaign was drawn by lot"
+    latest = by_lot[0]
+    arms = ", ".join(latest.arms)
+    return f"{latest.name} was drawn by lot, and none of its arms is called control ({arms})"
+
+
 def window_sums(orders: pd.DataFrame, *, first: date, last: date) -> pd.DataFrame:
     """orders and revenue per customer between two days, both counted."""
     inside = orders[orders["day"].between(pd.Timestamp(first), pd.Timestamp(last))]
+    return inside.groupby("customer_id")[["orders", "revenue"]].sum()
+
+
+def with_age(orders: pd.DataFrame, entries: pd.Series) -> pd.DataFrame:
+    """Orders of the customers in `entries`, with `age`: days since the customer's entry.
+
+    Args:
+        entries: Moment from which each customer counts, by customer_id.
+    """
+    mine = orders[orders["customer_id"].isin(entries.index)]
+    moment = pd.to_datetime(mine["moment"] if "moment" in mine else mine["day"])
+    entry = pd.to_datetime(entries.reindex(mine["customer_id"])).set_axis(mine.index)
+    return mine.assign(age=(moment - entry).dt.total_seconds() / 86_400)
+
+
+def entry_sums(
+    orders: pd.DataFrame, entries: pd.Series, *, first: float, last: float
+) -> pd.DataFrame:
+    """orders and revenue per customer from `first` to before `last` days after the entry."""
+    mine = with_age(orders, entries)
+    inside = mine[(mine["age"] >= first) & (mine["age"] < last)]
     return inside.groupby("customer_id")[["orders", "revenue"]].sum()
 
 
@@ -91,17 +147,24 @@ def campaign_frame(
     responses: pd.DataFrame | None,
     *,
     pre_period_days: int,
+    entries: pd.Series | None = None,
+    days: float | None = None,
 ) -> pd.DataFrame:
-    """One row per customer assigned: arm, outcomes in the window, and what was known before.
+    """One row per customer assigned: arm, outcomes, and what was known before.
 
-    Columns: customer_id, arm, is_treated, revenue, orders, has_ordered, has_visited (with
-    responses), and before the start: revenue_before, orders_before, has_ordered_before,
-    days_silent, revenue_long_before.
+    Whoever is assigned and never ordered counts as nothing ordered. Columns: customer_id, arm,
+    is_treated, revenue, orders, has_ordered, has_visited (with responses), and before the
+    entry: revenue_before, orders_before, has_ordered_before, days_silent, revenue_long_before.
+
+    Args:
+        assignments: One row per customer of the campaign.
+        entries: Moment from which a customer counts, by customer_id; the campaign's start
+            without it.
+        days: Length of the follow-up; the campaign's length without it.
 
     Raises:
         TooFew: The data do not reach back far enough before the campaign.
     """
-    eve = campaign.start - timedelta(days=1)
     known_from = campaign.start - timedelta(days=pre_period_days)
     if orders.empty or orders["day"].min() > pd.Timestamp(known_from):
         raise TooFew(f"the data begin less than {pre_period_days} days before {campaign.id}")
@@ -109,16 +172,23 @@ def campaign_frame(
         assignments["campaign_id"] == campaign.id, ["customer_id", "arm"]
     ].sort_values("customer_id", kind="stable", ignore_index=True)
     frame["is_treated"] = frame["arm"] != "control"
-    during = window_sums(orders, first=campaign.start, last=campaign.end)
-    before = window_sums(orders, first=known_from, last=eve)
-    long_before = window_sums(orders, first=date(1970, 1, 1), last=eve)
-    for name, sums in (("", during), ("_before", before), ("_long_before", long_before)):
+    if entries is None:
+        entries = pd.Series(pd.Timestamp(campaign.start), index=frame["customer_id"])
+    length = float(campaign.days if days is None else days)
+    windows = {"": (0.0, length), "_before": (-float(pre_period_days), 0.0)}
+    windows["_long_before"] = (-np.inf, 0.0)
+    for name, (first, last) in windows.items():
+        sums = entry_sums(orders, entries, first=first, last=last)
         for column in ("orders", "revenue"):
             frame[column + name] = frame["customer_id"].map(sums[column]).fillna(0.0).astype(float)
         frame["has_ordered" + name] = (frame["orders" + name] > 0).astype(float)
-    last = orders[orders["day"] <= pd.Timestamp(eve)].groupby("customer_id")["day"].max()
-    silent = (pd.Timestamp(eve) - frame["customer_id"].map(last)).dt.days
-    frame["days_silent"] = silent.fillna(9_999).astype(float)
+    entry = pd.to_datetime(entries.reindex(frame["customer_id"])).set_axis(frame.index)
+    aged = with_age(orders, entries)
+    earlier = aged[aged["age"] < 0]
+    last_day = earlier.groupby("customer_id")["day"].max().astype("datetime64[ns]")
+    last_day = last_day.reindex(frame["customer_id"]).set_axis(frame.index)
+    silent = (entry.dt.normalize() - last_day).dt.days - 1
+    frame["days_silent"] = silent.clip(lower=0).fillna(9_999).astype(float)
     if responses is not None:
         visited = responses[
             (responses["campaign_id"] == campaign.id) & (responses["response_type"] == "visit")
@@ -192,85 +262,46 @@ def targeted_frame(
     return wide.assign(is_chosen=wide.index.isin(chosen)).reset_index()
 
 
-def place_weeks(
-    orders: pd.DataFrame, places: pd.Series, *, start: date, as_of: date
-) -> pd.DataFrame:
-    """Revenue per place and whole week, weeks counted from the start day; place, week, revenue.
-
-    Args:
-        places: Place by customer_id; customers without one are left out.
-    """
-    week = (orders["day"] - pd.Timestamp(start)).dt.days // 7
-    first = int(np.ceil((orders["day"].min() - pd.Timestamp(start)).days / 7))
-    last = (as_of - start).days // 7
-    whole = week.between(first, last - 1)
-    joined = orders[whole].assign(
-        place=orders.loc[whole, "customer_id"].map(places), week=week[whole]
-    )
-    sums = joined.groupby(["place", "week"])["revenue"].sum()
-    every = pd.MultiIndex.from_product(
-        [sorted(places.dropna().unique()), range(first, last)], names=["place", "week"]
-    )
-    return sums.reindex(every, fill_value=0.0).reset_index()
-
-
-def customer_windows(
-    orders: pd.DataFrame,
-    places: pd.Series,
-    *,
-    treated: tuple[str, ...],
-    start: date,
-    as_of: date,
-    outcome: str = "revenue",
-) -> pd.DataFrame:
-    """Customers known at the start, in windows of equal length before and after it.
-
-    Season moves treated and other places alike, so it cancels between them. Columns:
-    is_treated, before, after.
-
-    Raises:
-        TooFew: The data do not reach back so far.
-    """
-    days = min((as_of - start).days + 1, 364)
-    first = start - timedelta(days=days)
-    if pd.Timestamp(first) < orders["day"].min():
-        raise TooFew(f"the data begin less than {days} days before the start")
-    before = window_sums(orders, first=first, last=start - timedelta(days=1))
-    after = window_sums(orders, first=start, last=start + timedelta(days=days - 1))
-    frame = pd.DataFrame({"place": places.reindex(before.index)}).dropna()
-    frame["is_treated"] = frame["place"].isin(treated)
-    for name, sums in (("before", before), ("after", after)):
-        frame[name] = sums[outcome].reindex(frame.index).fillna(0.0).astype(float)
-    return frame
-
-
 def guard_sums(lines: ir.Table, *, first: date, last: date) -> pd.DataFrame:
     """Sold, returned, taken off and list price per customer between two days, both counted.
 
-    Columns: customer_id, sold_amount, returned_amount, discount_amount, list_amount. List price
-    counts only lines that say what was taken off.
+    Columns: customer_id, sold_amount, returned_amount, discount_amount, list_amount. What comes
+    back counts with its order. List price counts only lines that say what was taken off; where
+    no column says it, both are nothing.
     """
-    day = lines.ordered_local.date()
-    known = lines.filter(lines.customer_id.notnull(), day >= first, day <= last)
+    line = dated(lines.filter(lines.customer_id.notnull()))
+    known = line.filter(line.order_date >= first, line.order_date <= last)
     amount = known.amount.cast("float64")
-    off = known.discount_amount.cast("float64") + known.coupon_amount.cast("float64").fill_null(0.0)
-    is_sold = known.quantity > 0
+    off = amount.nullif(amount)  # not recorded is not nothing
+    if "discount_amount" in known.columns:
+        off = known.discount_amount.cast("float64")
+        if "coupon_amount" in known.columns:
+            off = off + known.coupon_amount.cast("float64").fill_null(0.0)
     sums = known.group_by(customer_id=known.customer_id).agg(
-        sold_amount=amount.sum(where=is_sold),
-        returned_amount=(-amount).sum(where=~is_sold),
-        discount_amount=off.sum(where=is_sold),
-        list_amount=(amount + off).sum(where=is_sold),
+        sold_amount=amount.sum(where=amount > 0),
+        returned_amount=(-amount).sum(where=amount < 0),
+        discount_amount=off.sum(where=amount > 0),
+        list_amount=(amount + off).sum(where=amount > 0),
     )
     return sums.order_by("customer_id").to_pandas().fillna(0.0)
 
 
-def refused_between(consents: ir.Table, *, first: date, last: date) -> set[str]:
-    """Customers who refused to be contacted between two days, both counted."""
-    day = consents.decided_at.date()
-    refused = consents.filter(
-        consents.purpose == "activation", consents.decision == "refused", day >= first, day <= last
-    )
-    return set(refused.customer_id.to_pandas())
+def refused_between(consents: ir.Table, *, first: date, last: date, zone: str = "UTC") -> set[str]:
+    """Customers who refused to be contacted between two days of the market, both counted."""
+    refused = consents.filter(consents.purpose == "activation", consents.decision == "refused")
+    rows = refused.select("customer_id", "decided_at").to_pandas()
+    day = local_days(rows["decided_at"], zone)
+    return set(rows.loc[day.between(pd.Timestamp(first), pd.Timestamp(last)), "customer_id"])
+
+
+def local_days(moments: pd.Series, zone: str) -> pd.Series:
+    """The day of each instant (UTC) on the market's clock."""
+    return local_moments(moments, zone).dt.normalize()
+
+
+def local_moments(moments: pd.Series, zone: str) -> pd.Series:
+    """Each instant (UTC) on the market's clock, without a zone."""
+    return pd.to_datetime(moments, utc=True).dt.tz_convert(zone).dt.tz_localize(None)
 
 
 def planning_frame(

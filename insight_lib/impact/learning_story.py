@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 
@@ -12,6 +12,7 @@ from insight_lib.findings import (
     Estimate,
     Finding,
     Measured,
+    Need,
     Prose,
     Tile,
     Tiles,
@@ -25,9 +26,10 @@ from insight_lib.impact.agenda import Agenda, Meeting
 from insight_lib.impact.calendar import Update
 from insight_lib.impact.forecasts import Bias, ForecastRecord
 from insight_lib.impact.gaps import Gap
-from insight_lib.impact.postmortem import Cause, PostMortem
+from insight_lib.impact.postmortem import Cause, PlanEnding, PostMortem
 
 _PAST = ("past_scores",)
+_TWO_YEARS_DAYS = 700
 _TESTS = ("assignments", "campaigns", "transactions")
 
 _TARGET_WORDS = {
@@ -89,9 +91,21 @@ def describe_forecast(
         applied: Correction that the parameters hold already, if any.
     """
     bias, as_of = record.total.bias, record.total.bias.as_of
-    verdict = Verdict.REVIEW if record.swings else _verdict(record.total, smallest)
+    broke = record.broke
+    is_open = record.swings or broke is not None
+    verdict = Verdict.REVIEW if is_open else _verdict(record.total, smallest)
     lean, word = _lean(bias)
-    if record.swings:
+    if broke is not None:
+        statement = Prose(
+            "Forecasts of {target} broke between {last} and {first}: {before:signed} off until "
+            "then, {after:signed} since (likely {after:range}).",
+            target=target_words(record.target),
+            last=broke.last,
+            first=broke.first,
+            before=broke.before,
+            after=broke.after,
+        )
+    elif record.swings:
         biases = sorted((b for _, b in record.by_cut), key=lambda b: b.value)
         statement = Prose(
             "Forecasts of {target} swung between {lowest:signed} and {highest:signed} off.",
@@ -120,9 +134,19 @@ def describe_forecast(
             bias=bias,
         )
     correction = record.correction
-    if record.swings:
+    if broke is not None:
         so_what = Prose(
-            "No single correction helps: {why}. Teach the model the season.", why=record.why_not
+            "A break in the world or in the data, and no season: find out what changed on those "
+            "days, and refit on what came since, before correcting anything.",
+        )
+    elif record.swings:
+        days = (record.by_cut[-1][0] - record.by_cut[0][0]).days if record.by_cut else 0
+        so_what = Prose(
+            "No single correction helps: {why}. {advice}",
+            why=record.why_not,
+            advice="Look whether it follows the season, and teach it to the model."
+            if days >= _TWO_YEARS_DAYS
+            else "Whether it is a season takes forecasts of two years.",
         )
     elif verdict is Verdict.DOES_NOT_MATTER:
         so_what = Prose("Correct nothing: too small to change a plan.")
@@ -156,7 +180,7 @@ def describe_forecast(
         evidence=_PAST,
         value=bias,
         so_what=so_what,
-        weight=4.0 if correction else 2.8 if record.swings else 2.0,
+        weight=4.0 if correction else 3.4 if broke else 2.8 if record.swings else 2.0,
     )
 
 
@@ -191,7 +215,24 @@ def describe_groups(record: ForecastRecord, *, smallest: float) -> Finding | Non
 def check_slope(record: ForecastRecord) -> Check:
     """Are forecasts as far apart as what came."""
     slope = record.slope
-    if not slope.excludes(1.0):
+    if slope is None:
+        return Check(
+            id=f"learning.slope.{_slug(record.target)}",
+            rows=("C8.6",),
+            statement=Prose(
+                "Whether high forecasts of {target} mean more cannot be told: all of a day are the "
+                "same.",
+                target=target_words(record.target),
+            ),
+            verdict=Verdict.REVIEW,
+            owner="analyst",
+            evidence=_PAST,
+            so_what=Prose("Do not rank customers by it."),
+        )
+    if not slope.excludes(0.0):
+        verdict = Verdict.REVIEW
+        advice = "Whether high forecasts mean more cannot be told: the range holds nothing."
+    elif not slope.excludes(1.0):
         verdict, advice = Verdict.PASS, "High and low forecasts may be taken at their word."
     elif slope.value < 1:
         verdict, advice = Verdict.REVIEW, "High forecasts are too high and low ones too low."
@@ -250,7 +291,10 @@ def describe_post_mortem(result: PostMortem) -> Finding:
             advice=advice,
             reached=result.if_executed,
         )
-    is_open = result.cause in (Cause.CHANCE, Cause.UNRECORDED)
+    may_be_met = effect.upper >= result.plan.value
+    if may_be_met and result.cause in (Cause.DATA, Cause.EXECUTION):
+        statement = Prose("{statement} Whether it fell short is not sure.", statement=statement)
+    is_open = may_be_met or result.cause in (Cause.CHANCE, Cause.UNRECORDED)
     return Finding(
         id=f"learning.post_mortem.{_slug(result.campaign.id)}",
         rows=("C8.3",),
@@ -266,25 +310,68 @@ def describe_post_mortem(result: PostMortem) -> Finding:
     )
 
 
-def describe_plans_met(names: Sequence[str], *, judged: int, n: int, as_of: date) -> Finding:
-    """How many of the campaigns with a plan met it."""
-    met = counted(len(names), n, as_of)
+def describe_plans_met(
+    endings: Mapping[PlanEnding, Sequence[str]], *, n: int, as_of: date
+) -> Finding:
+    """How many of the campaigns with a plan surely met it, surely did not, or may have."""
+    judged = sum(len(names) for names in endings.values())
+    parts = []
+    for ending, words in (
+        (PlanEnding.MET, "surely reached it"),
+        (PlanEnding.UNSURE, "cannot be told yet"),
+        (PlanEnding.MISSED, "surely did not reach it"),
+    ):
+        if names := endings.get(ending, ()):
+            count = counted(len(names), n, as_of)
+            parts.append(str(Prose("{count} {words}", count=count, words=words)))
+    missed, met = endings.get(PlanEnding.MISSED, ()), endings.get(PlanEnding.MET, ())
+    named = [
+        f"{words}: {', '.join(names)}."
+        for words, names in (
+            ("Reached", met),
+            ("Not reached", missed),
+            ("Open", endings.get(PlanEnding.UNSURE, ())),
+        )
+        if names
+    ]
+    verdict = Verdict.CANNOT_TELL
+    if missed:
+        verdict = Verdict.REVIEW
+    elif len(met) == judged:
+        verdict = Verdict.PASS
     return Finding(
         id="learning.plans",
         rows=("C8.3",),
         statement=Prose(
-            "{met} of {judged} campaigns with a plan reached it.",
-            met=met,
+            "Of {judged} campaigns with a plan {parts}."
+            if judged > 1
+            else "Of {judged} campaign with a plan {parts}.",
             judged=counted(judged, n, as_of),
+            parts=", ".join(parts),
         ),
-        verdict=Verdict.PASS if len(names) == judged else Verdict.REVIEW,
+        verdict=verdict,
         owner="crm-lead",
         evidence=_TESTS,
-        value=met,
-        so_what=Prose("{advice}", advice="Reached: " + ", ".join(names) + ".")
-        if names
-        else Prose("Set the next plan by what the tests brought."),
+        value=counted(len(met), n, as_of),
+        so_what=Prose("{advice}", advice=" ".join(named)),
         weight=1.2,
+    )
+
+
+def describe_unjudged(plan: str, why: str) -> Finding:
+    """A campaign with a plan that cannot be judged, and the reason; the others are all the same."""
+    return Finding(
+        id=f"learning.post_mortem.{_slug(plan)}",
+        rows=("C8.3",),
+        statement=Prose(
+            "Whether {plan} reached its plan cannot be measured here: {why}.", plan=plan, why=why
+        ),
+        verdict=Verdict.NOT_MEASURABLE,
+        owner="crm-lead",
+        evidence=_TESTS,
+        needs=tuple(Need(table=table) for table in _TESTS),
+        so_what=Prose("The other campaigns with a plan are judged all the same."),
+        weight=0.6,
     )
 
 
@@ -438,8 +525,9 @@ def describe_resistance(resistance: Sequence[Resistance]) -> Finding:
         id="learning.resistance",
         rows=("C8.5",),
         statement=Prose(
-            "“{finding}” is set aside most: {share:in_hundred} times (likely {share:range}).",
+            "“{finding}” is set aside{most}: {share:in_hundred} times (likely {share:range}).",
             finding=worst.finding_id,
+            most=" most" if len(resistance) > 1 else "",
             share=worst.share,
         ),
         verdict=Verdict.MATTERS,
@@ -487,8 +575,11 @@ def describe_gaps(
         owner="data-engineer",
         evidence=(),
         so_what=Prose(
-            "Start there: {alone} of them wait for nothing else.",
+            "Start there: {alone} of them {wait} for nothing else.",
             alone=counted(first.alone, looked_at, as_of),
-        ),
+            wait="waits" if first.alone == 1 else "wait",
+        )
+        if first.alone
+        else Prose("Each of them waits for other data too: see the table."),
         weight=3.0,
     )

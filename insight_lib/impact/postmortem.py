@@ -15,7 +15,7 @@ from scipy import stats
 from insight_lib.findings import Estimate, Measured
 from insight_lib.impact.design import check_sample_ratio
 from insight_lib.impact.effects import difference
-from insight_lib.impact.inputs import Campaign
+from insight_lib.impact.inputs import Campaign, local_days
 from insight_lib.statistics import estimate_share
 
 if TYPE_CHECKING:
@@ -35,6 +35,21 @@ class Cause(StrEnum):
     STRATEGY = "strategy error"
     CHANCE = "may be chance"
     UNRECORDED = "not recorded"
+
+
+class PlanEnding(StrEnum):
+    """Whether a campaign brought what was planned: the whole range of its effect decides."""
+
+    MET = "surely reached"
+    UNSURE = "cannot be told yet"
+    MISSED = "surely not reached"
+
+
+def plan_ending(effect: Estimate, expected_lift: float) -> PlanEnding:
+    """Hold the range of an effect against the plan; its middle alone says nothing."""
+    if effect.lower >= expected_lift:
+        return PlanEnding.MET
+    return PlanEnding.MISSED if effect.upper < expected_lift else PlanEnding.UNSURE
 
 
 class Plan(Protocol):
@@ -199,17 +214,24 @@ def contacts_on_record(
     return None
 
 
-def feed_lags(feed: ir.Table, campaign: Campaign, *, occurred: str, received: str) -> pd.Series:
-    """Days from event to receipt of what a feed holds of a campaign's days (UTC).
+def feed_lags(
+    feed: ir.Table, campaign: Campaign, *, occurred: str, received: str, zone: str
+) -> pd.Series:
+    """Days from event to receipt of what a feed holds of a campaign's days in the market.
 
     Args:
         occurred: Column of the event's instant.
         received: Column of the instant at which it came.
+        zone: The market's clock.
     """
-    inside = feed.filter(
-        feed[occurred].date().between(campaign.start, campaign.end) & feed[received].notnull()
+    day = timedelta(days=1)
+    near = feed.filter(
+        feed[occurred].date().between(campaign.start - day, campaign.end + day)
+        & feed[received].notnull()
     )
-    rows = inside.select(occurred, received).to_pandas()
+    rows = near.select(occurred, received).to_pandas()
+    local = local_days(rows[occurred], zone)
+    rows = rows[local.between(pd.Timestamp(campaign.start), pd.Timestamp(campaign.end))]
     return (rows[received] - rows[occurred]).dt.total_seconds() / 86_400
 
 
@@ -224,11 +246,6 @@ def failed_data_checks(findings: Sequence[Mapping[str, Any]]) -> tuple[str, ...]
             and any(row.startswith(("C2.", "M2.")) for row in f["rows"])
         )
     )
-
-
-def local_days(moments: pd.Series, zone: str) -> pd.Series:
-    """The day of each instant (UTC) on the market's clock."""
-    return pd.to_datetime(moments, utc=True).dt.tz_convert(zone).dt.tz_localize(None).dt.normalize()
 
 
 def _contacts(customers: pd.Series, moments: pd.Series, zone: str) -> pd.DataFrame:
@@ -359,7 +376,8 @@ def _execution_evidence(
             name="contacted, as a share of the plan",
             seen=_measured(min(achieved, 1.0), "share", effect, n_reached),
             limit=_measured(smallest, "share", effect),
-            is_bad=achieved < smallest,
+            # Fewer contacts bring less in total; a lift per customer they do not explain.
+            is_bad=False,
         ),
     ]
     if len(mine):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
@@ -98,16 +98,35 @@ def returns_of_tests(
             effect = estimate_effect(
                 frame, metric, arm="contacted", as_of=as_of, seed=seed, level=level
             )
-            brought = replace(
-                effect.change,
-                value=effect.change.value * margin_share,
-                lower=effect.change.lower * margin_share,
-                upper=effect.change.upper * margin_share,
+            found.append(
+                return_of_change(
+                    effect.change, line=test, cost_amount=costs[test], margin_share=margin_share
+                )
             )
-            found.append(estimate_return(brought, line=test, cost_amount=costs[test]))
     if not found:
         raise TooFew("no test says what a contact costs")
     return tuple(found)
+
+
+def return_of_change(
+    change: Estimate, *, line: str, cost_amount: float, margin_share: float
+) -> Return:
+    """The return of one contact, from the change of spend that it brought.
+
+    Args:
+        change: Of spend per customer, contacted less left alone.
+        cost_amount: Of one contact.
+
+    Raises:
+        TooFew: It cost nothing.
+    """
+    brought = replace(
+        change,
+        value=change.value * margin_share,
+        lower=change.lower * margin_share,
+        upper=change.upper * margin_share,
+    )
+    return estimate_return(brought, line=line, cost_amount=cost_amount)
 
 
 def return_of_model(
@@ -172,51 +191,81 @@ def returns_by_group(
     )
 
 
+class Use(StrEnum):
+    """What a line's part of the budget is for."""
+
+    KEEP = "keep"
+    TEST = "test"
+    NOTHING = "nothing"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Allocation:
     """One line's part of the next budget.
 
     Attributes:
-        share: Of the budget, and its chance of being the best line; 0 for a dominated one.
-        is_exploring: It is not the best by its middle; its part is paid to learn.
+        share: Of the budget: the chance that it is the best use, spending nothing among them;
+            0 for a dominated line.
+        use: Kept where it won and surely pays; else its part goes into the next test of it.
     """
 
     line: str
     share: float
     amount: float
-    is_exploring: bool
+    use: Use
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """A budget divided; the lines' shares and `nothing_share` add up to one."""
+
+    parts: tuple[Allocation, ...]
+    nothing_share: float
+    n: int
 
 
 def split_budget(
-    returns: Sequence[Return], *, budget_amount: float, seed: int, n_draws: int = 20_000
-) -> tuple[Allocation, ...]:
-    """Divide a budget by each line's chance of being the best (Thompson, 1933).
+    returns: Sequence[Return],
+    *,
+    budget_amount: float,
+    seed: int,
+    released: Collection[str] = (),
+    n_draws: int = 20_000,
+) -> Split:
+    """Divide a budget by each line's chance of being its best use (Thompson, 1933).
 
-    Lines that are known well and pay are sustained; lines that may be the best but are known
-    badly get a part for learning, the larger the less is known. A line that another beats
-    without doubt (its upper end below the other's lower end), or that is to be stopped, gets
-    nothing.
+    Spending nothing is a line too, with a return of nothing for sure. Lines that may be rolled
+    out and surely pay are kept; the part of any other line is paid to learn, in its next test,
+    the larger the less is known. A line that another use beats without doubt (its upper end
+    below the other's lower end), or that is to be stopped, gets nothing.
+
+    Args:
+        released: Lines whose test may be rolled out.
 
     Raises:
-        TooFew: There is no line, or all are to be stopped.
+        TooFew: There is no line.
     """
-    best_lower = max((r.roi.lower for r in returns), default=-np.inf)
+    if not returns:
+        raise TooFew("there is no line of spending")
+    best_lower = max(0.0, *(r.roi.lower for r in returns))
     open_lines = [r for r in returns if r.advice is not Advice.STOP and r.roi.upper >= best_lower]
-    if not open_lines:
-        raise TooFew("no line of spending is worth going on with")
     rng = np.random.default_rng(seed)
-    middle = np.array([r.roi.value for r in open_lines])
-    spread = np.array([standard_error(r.roi) for r in open_lines])
-    drawn = middle + spread * rng.standard_normal((n_draws, len(open_lines)))
-    chances = np.bincount(drawn.argmax(axis=1), minlength=len(open_lines)) / n_draws
-    chance = dict(zip([r.line for r in open_lines], chances, strict=True))
-    leader = max(open_lines, key=lambda r: (r.roi.value, r.line)).line
-    return tuple(
-        Allocation(
-            line=r.line,
-            share=float(chance.get(r.line, 0.0)),
-            amount=float(chance.get(r.line, 0.0)) * budget_amount,
-            is_exploring=r.line != leader and chance.get(r.line, 0.0) > 0,
-        )
-        for r in returns
+    middle = np.array([0.0, *(r.roi.value for r in open_lines)])
+    spread = np.array([0.0, *(standard_error(r.roi) for r in open_lines)])
+    drawn = middle + spread * rng.standard_normal((n_draws, len(middle)))
+    chances = np.bincount(drawn.argmax(axis=1), minlength=len(middle)) / n_draws
+    chance = dict(zip([r.line for r in open_lines], chances[1:], strict=True))
+
+    def part(r: Return) -> Allocation:
+        share = float(chance.get(r.line, 0.0))
+        use = Use.NOTHING
+        if share > 0:
+            is_kept = r.advice is Advice.INVEST and r.line in released
+            use = Use.KEEP if is_kept else Use.TEST
+        return Allocation(line=r.line, share=share, amount=share * budget_amount, use=use)
+
+    return Split(
+        parts=tuple(part(r) for r in returns),
+        nothing_share=float(chances[0]),
+        n=returns[0].roi.n,
     )

@@ -139,7 +139,13 @@ def looks_while_outcomes_arrive(
         frame: One row per outcome: customer_id, is_treated, day, value.
         planned_variance: Of a customer's total over the planned window, known beforehand,
             e.g. from the window before.
+
+    Raises:
+        TooFew: Customers did not differ in the window before, so that nothing says how much
+            information a day brings.
     """
+    if not planned_variance > 0:
+        raise TooFew("nothing is known of how much these customers order from the time before")
     totals = pd.Series(0.0, index=pd.Index(sorted(set(frame["customer_id"]))))
     treated_ids = frame.groupby("customer_id")["is_treated"].first().reindex(totals.index)
     is_treated = treated_ids.to_numpy(dtype=bool)

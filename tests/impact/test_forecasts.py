@@ -153,6 +153,8 @@ def test_a_bias_that_turned_round_is_not_corrected() -> None:
     record = reconcile_forecasts(past, as_of=DAY, minimum_cell_size=10)[0]
     assert record.total.stands
     assert record.swings  # its mean says nothing of the next day
+    assert record.broke is not None
+    assert record.broke.first == CUTS[-1]
     assert not record.is_biased
     assert record.correction is None
     past.loc[past["cut"] == CUTS[-1], "forecast"] *= 1.02 / 0.9
@@ -194,3 +196,28 @@ def test_one_cut_tells_the_bias_and_tries_no_correction() -> None:
     assert record.total.stands
     assert record.correction is None
     assert "one day" in record.why_not
+
+
+STEPS = tuple(date(2025, m, 1) for m in range(1, 6))
+
+
+def stepped(seed: int, factors: tuple[float, ...]) -> ForecastRecord:
+    past = past_scores(seed, bias=0.0, cuts=STEPS)
+    past["forecast"] *= past["cut"].map(dict(zip(STEPS, factors, strict=True))).astype(float)
+    return reconcile_forecasts(past, as_of=DAY, minimum_cell_size=10)[0]
+
+
+@pytest.mark.case("130c")
+def test_one_step_is_a_break_and_a_swing_is_none() -> None:
+    broken = [stepped(seed, (1.0, 1.0, 1.0, 1.4, 1.4)) for seed in range(6)]
+    assert sum(r.broke is not None and r.broke.first == STEPS[3] for r in broken) >= 5
+    assert not any(r.correction for r in broken if r.broke)
+    swinging = [stepped(seed, (1.3, 0.8, 1.3, 0.8, 1.3)) for seed in range(4)]
+    assert sum(r.swings and r.broke is None for r in swinging) >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.case("130c")
+def test_a_steady_lean_is_rarely_called_a_break() -> None:
+    steady = over_seeds(lambda s: stepped(s, (1.2,) * 5), 100)
+    assert_false_alarm_rate([r.broke is not None for r in steady], 0.05)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from insight_lib.findings import Estimate, TooFew
-from insight_lib.impact.returns import Advice, Return, estimate_return, split_budget
+from insight_lib.impact.returns import Advice, Return, Use, estimate_return, split_budget
 from tests.truth.helpers import (
     assert_coverage,
     over_seeds,
@@ -63,19 +63,21 @@ def test_the_split_follows_uncertainty_and_gives_nothing_to_a_dominated_line() -
     equal = split_budget(
         [line("a", 150, 10), line("b", 150, 40), line("c", 150, 40)], budget_amount=900, seed=1
     )
-    shares = {a.line: a.share for a in equal}
+    shares = {a.line: a.share for a in equal.parts}
     assert shares["b"] == pytest.approx(shares["c"], abs=0.02)
     assert shares["b"] > shares["a"]  # equal middles: what is known least is learnt most
-    assert sum(a.amount for a in equal) == pytest.approx(900)
+    assert sum(a.amount for a in equal.parts) == pytest.approx(900)
     mixed = split_budget(
         [line("best", 200, 10), line("dominated", 170, 18), line("unknown", 190, 80)],
         budget_amount=900,
         seed=1,
+        released=["best"],
     )
-    by_line = {a.line: a for a in mixed}
+    by_line = {a.line: a for a in mixed.parts}
     assert by_line["dominated"].amount == 0.0
-    assert not by_line["best"].is_exploring
-    assert by_line["unknown"].is_exploring
-    assert sum(a.amount for a in mixed) == pytest.approx(900)
-    with pytest.raises(TooFew, match="worth going on"):
-        split_budget([line("bad", 50, 10)], budget_amount=900, seed=1)
+    assert by_line["best"].use is Use.KEEP
+    assert by_line["unknown"].use is Use.TEST
+    assert sum(a.amount for a in mixed.parts) == pytest.approx(900)
+    assert split_budget([line("bad", 50, 10)], budget_amount=900, seed=1).nothing_share == 1.0
+    with pytest.raises(TooFew, match="no line"):
+        split_budget([], budget_amount=900, seed=1)

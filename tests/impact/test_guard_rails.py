@@ -24,19 +24,10 @@ from insight_lib.impact.guard_rails import (
     judge_release,
     usual_guard_rails,
 )
-from insight_lib.impact.inputs import Campaign
+from tests.impact.worlds import simple_result
 from tests.truth.helpers import assert_detection_rate, assert_false_alarm_rate, over_seeds
 
 DAY = date(2025, 6, 30)
-CAMPAIGN = Campaign(
-    id="spring",
-    kind="coupon",
-    start=date(2025, 6, 1),
-    end=DAY,
-    cost_amount=1.0,
-    is_randomised=True,
-    n_assigned=0,
-)
 
 
 def rail(column: str, margin: float, *, worse: str = "up", kind: str = "mean") -> GuardRail:
@@ -138,14 +129,12 @@ def visits(frame: pd.DataFrame) -> tuple[Effect, ...]:
 @pytest.mark.row("C8.1")
 def test_a_test_that_wins_but_breaks_a_guard_rail_is_not_rolled_out() -> None:
     frame = shop(3, harm=0.1)
-    effects = visits(frame)
     guards = check_guard_rails(frame, RAILS, as_of=DAY, seed=1)
-    finding = describe_release(effects, guards, CAMPAIGN)
+    result = simple_result(frame, visits(frame)[0].metric, guards=guards)
+    finding = describe_release(result)
     assert "Do not roll out spring: worse than we accept in refused." in str(finding.statement)
     assert "Won: share who visited" in str(finding.so_what)
-    # Without its guard-rail the same test would be repeated.
-    assert "Repeat it." in str(describe_effect(effects[0], CAMPAIGN).so_what)
-    advised = describe_effect(effects[0], CAMPAIGN, guards=guards)
+    advised = describe_effect(result.effects[0], result)
     assert "Do not roll out: a guard-rail is broken." in str(advised.so_what)
     assert "Repeat" not in str(advised.so_what)
     assert guard_table(guards).rows[0][-1] == "surely broken"
@@ -153,15 +142,20 @@ def test_a_test_that_wins_but_breaks_a_guard_rail_is_not_rolled_out() -> None:
 
 def test_the_other_endings_in_words() -> None:
     fair = shop(5, harm=-0.04)
+    metric = visits(fair)[0].metric
     guards = check_guard_rails(fair, RAILS, as_of=DAY, seed=1)
-    assert "Roll out spring" in str(describe_release(visits(fair), guards, CAMPAIGN).statement)
-    assert held_back(guards) is None
-    assert held_back(()) is None
+    result = simple_result(fair, metric, guards=guards)
+    assert "Roll out spring" in str(describe_release(result).statement)
+    assert "Repeat it." in str(describe_effect(result.effects[0], result).so_what)
+    assert held_back(result) is None
+    unguarded = simple_result(fair, metric)
+    assert "could not be measured" in str(held_back(unguarded))  # nobody looked: not yet
     unsure = check_guard_rails(fair, [rail("calls", 0.001)], as_of=DAY, seed=1)
-    finding = describe_release(visits(fair), unsure, CAMPAIGN)
+    finding = describe_release(simple_result(fair, metric, guards=unsure))
     assert "yet: harm is not ruled out in calls" in str(finding.statement)
     assert finding.verdict is Verdict.CANNOT_TELL
-    nothing = describe_release((), guards, CAMPAIGN)
+    idle = fair.assign(**{metric.column: np.tile([0.0, 1.0], len(fair) // 2)})
+    nothing = describe_release(simple_result(idle, metric, guards=guards))
     assert "no gain is sure" in str(nothing.statement)
     assert judge_release(False, guards) is Verdict.CANNOT_TELL
 

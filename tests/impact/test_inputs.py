@@ -23,6 +23,7 @@ DAY = date(2025, 6, 30)
 def test_what_is_sold_returned_and_taken_off_by_hand() -> None:
     lines = pd.DataFrame(
         {
+            "order_id": ["1", "2", "2", "3", "4", "5"],
             "customer_id": ["a", "a", "a", "b", None, "b"],
             "ordered_local": [datetime(2025, 6, d, 12) for d in (1, 2, 3, 3, 3, 9)],
             "quantity": [1, 2, -1, 1, 1, 1],

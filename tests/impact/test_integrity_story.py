@@ -8,34 +8,31 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from insight_lib.findings import Verdict
-from insight_lib.impact.design import check_attrition, plan_next_test
-from insight_lib.impact.effects import Metric, estimate_capped_effect, estimate_effect
-from insight_lib.impact.experiment_story import describe_next_test, next_test_table
-from insight_lib.impact.inputs import Campaign
+from insight_lib.findings import Check, Verdict
+from insight_lib.impact.design import plan_next_test
+from insight_lib.impact.effects import Metric
 from insight_lib.impact.integrity_story import describe_attrition, describe_capped
+from insight_lib.impact.planning_story import describe_next_test, next_test_table
+from tests.impact.worlds import assign, lay_out, shop_orders, simple_result
 
 DAY = date(2025, 6, 30)
-CAMPAIGN = Campaign(
-    id="spring",
-    kind="mail",
-    start=date(2025, 6, 1),
-    end=DAY,
-    cost_amount=1.0,
-    is_randomised=True,
-    n_assigned=0,
-)
 
 
 @pytest.mark.row("C8.1")
 def test_customers_who_go_missing_from_one_arm_are_named() -> None:
-    frame = pd.DataFrame({"arm": ["control"] * 500 + ["mail"] * 500, "is_followed": True})
-    fair = describe_attrition(check_attrition(frame), CAMPAIGN, n=1_000, as_of=DAY)
-    assert fair.verdict is Verdict.PASS
-    frame.loc[frame.index[-50:], "is_followed"] = False
-    lost = describe_attrition(check_attrition(frame), CAMPAIGN, n=1_000, as_of=DAY)
-    assert lost.verdict is Verdict.REVIEW
-    assert "At most 10% of an arm is missing, in mail." in str(lost.so_what)
+    assigned = assign(1_000)
+    orders = shop_orders(assigned)
+    people = assigned[["customer_id"]]
+    fair = lay_out(assigned, orders, people=people)
+    assert describe_attrition(fair, as_of=DAY).verdict is Verdict.PASS
+    old = set(orders.loc[orders["day"] < pd.Timestamp(fair.campaign.start), "customer_id"])
+    mail = assigned[(assigned["arm"] == "mail") & assigned["customer_id"].isin(old)]
+    gone = people[~people["customer_id"].isin(set(mail["customer_id"].head(50)))]
+    lost = lay_out(assigned, orders, people=gone)
+    check = describe_attrition(lost, as_of=DAY)
+    assert check.verdict is Verdict.REVIEW
+    assert "At most 10% of an arm is missing, in mail." in str(check.so_what)
+    assert "customers went missing from one arm more than from others" in lost.faults
 
 
 @pytest.mark.row("C8.1")
@@ -43,20 +40,19 @@ def test_a_result_that_hangs_on_a_few_is_said_to() -> None:
     rng = np.random.default_rng(1)
     frame = pd.DataFrame({"is_treated": np.arange(600) < 300, "spend": rng.gamma(2.0, 5.0, 600)})
     spend = Metric(
-        column="spend", name="spend", kind="mean", unit="EUR", smallest_change_that_matters=1.0
+        column="spend", name="spend", kind="heavy", unit="EUR", smallest_change_that_matters=1.0
     )
 
-    def check(values: pd.DataFrame) -> Verdict:
-        plain, capped = (
-            make(values, spend, arm="mail", as_of=DAY, seed=1)
-            for make in (estimate_effect, estimate_capped_effect)
-        )
-        return describe_capped(plain, capped, CAMPAIGN).verdict
+    def check(values: pd.DataFrame) -> Check:
+        found = describe_capped(simple_result(values, spend))
+        assert found is not None
+        return found
 
-    assert check(frame) is Verdict.PASS
+    assert check(frame).verdict is Verdict.PASS
     few = frame.copy()
     few.loc[[0, 1, 2, 3, 4], "spend"] = 2_500.0
-    assert check(few) is Verdict.REVIEW
+    assert check(few).verdict is Verdict.REVIEW
+    assert "hangs on a few" in str(check(few).statement)
 
 
 @pytest.mark.row("C8.1")

@@ -12,7 +12,7 @@ from insight_lib.findings import Estimate, Measured, Verdict
 from insight_lib.impact.adoption import Adoption, Resistance, Use
 from insight_lib.impact.agenda import Agenda, Change, Item, Meeting
 from insight_lib.impact.calendar import Update
-from insight_lib.impact.forecasts import EVERYONE, Bias, Correction, ForecastRecord
+from insight_lib.impact.forecasts import EVERYONE, Bias, Break, Correction, ForecastRecord
 from insight_lib.impact.gaps import Blocked, Gap
 from insight_lib.impact.inputs import Campaign
 from insight_lib.impact.learning_charts import chart_adoption, chart_forecasts
@@ -25,6 +25,7 @@ from insight_lib.impact.learning_story import (
     describe_post_mortem,
     describe_resistance,
     describe_review,
+    describe_unjudged,
     describe_updates,
     describe_use,
     forecast_tiles,
@@ -39,7 +40,7 @@ from insight_lib.impact.learning_tables import (
     resistance_table,
     updates_table,
 )
-from insight_lib.impact.postmortem import Cause, Evidence, PostMortem
+from insight_lib.impact.postmortem import Cause, Evidence, PlanEnding, PostMortem, plan_ending
 
 DAY = date(2025, 6, 30)
 CUTS = (date(2025, 3, 31), date(2024, 12, 31))
@@ -195,9 +196,62 @@ def test_a_post_mortem_says_its_cause(
 
 
 def test_plans_that_were_met_are_counted() -> None:
-    found = describe_plans_met(["a"], judged=2, n=10, as_of=DAY)
-    assert str(found.statement) == "1 of 2 campaigns with a plan reached it."
+    endings = {PlanEnding.MET: ["a"], PlanEnding.UNSURE: ["b", "c"], PlanEnding.MISSED: ["d"]}
+    found = describe_plans_met(endings, n=10, as_of=DAY)
+    assert str(found.statement) == (
+        "Of 4 campaigns with a plan 1 surely reached it, 2 cannot be told yet, 1 surely did not "
+        "reach it."
+    )
     assert found.verdict is Verdict.REVIEW
+    only = describe_plans_met({PlanEnding.UNSURE: ["b"]}, n=10, as_of=DAY)
+    assert str(only.statement) == "Of 1 campaign with a plan 1 cannot be told yet."
+    assert only.verdict is Verdict.CANNOT_TELL
+    assert plan_ending(estimate(0.05, 0.01, "difference"), 0.03) is PlanEnding.MET
+    assert plan_ending(estimate(0.05, 0.03, "difference"), 0.03) is PlanEnding.UNSURE
+    assert plan_ending(estimate(0.01, 0.01, "difference"), 0.03) is PlanEnding.MISSED
+    one = describe_unjudged("spring", "the data begin less than 84 days before spring")
+    assert one.verdict is Verdict.NOT_MEASURABLE
+    assert "84 days before" in str(one.statement)
+
+
+@pytest.mark.case("130h")
+def test_a_shortfall_that_may_be_none_is_no_finding_that_matters() -> None:
+    unsure = replace(post_mortem(Cause.EXECUTION), effect=estimate(0.05, 0.03))
+    found = describe_post_mortem(unsure)
+    assert found.verdict is Verdict.CANNOT_TELL
+    assert "Whether it fell short is not sure." in str(found.statement)
+
+
+@pytest.mark.case("130c")
+def test_a_break_is_named_as_one() -> None:
+    broke = Break(
+        last=date(2025, 1, 31),
+        first=date(2025, 2, 28),
+        before=estimate(-0.02, 0.02, "change"),
+        after=estimate(0.4, 0.05, "change"),
+    )
+    found = describe_forecast(replace(record(correct=False), broke=broke), smallest=0.03)
+    assert "broke between 31 January 2025 and 28 February 2025" in str(found.statement)
+    assert "find out what changed" in str(found.so_what)
+    assert "Teach" not in str(found.so_what)
+
+
+@pytest.mark.case("126", "130i")
+def test_slopes_and_gaps_say_no_more_than_there_is() -> None:
+    wide = check_slope(replace(record(), slope=estimate(1.24, 1.28, "ratio")))
+    assert wide.verdict is Verdict.REVIEW
+    assert "cannot be told" in str(wide.so_what)
+    assert check_slope(replace(record(), slope=None)).verdict is Verdict.REVIEW
+    blocked = Blocked(
+        stage="impact", id="impact.a", rows=(), statement="No.", takes="A table.", weight=1.0
+    )
+    gap = Gap(table="campaigns", columns=(), minimum_rows=None, blocks=(blocked,), alone=0)
+    assert "0 of them" not in str(describe_gaps([gap], present=(), looked_at=9, as_of=DAY).so_what)
+    only = Resistance(
+        stage="impact", finding_id="a", overridden=8, decided=10,
+        share=estimate(0.8, 0.1, "share", n=10),
+    )  # fmt: skip
+    assert "most" not in str(describe_resistance([only]).statement)
 
 
 def test_a_late_model_is_named() -> None:
@@ -307,7 +361,7 @@ def test_advice_that_is_set_aside_is_named() -> None:
         share=estimate(0.8, 0.1, "share", n=10),
     )
     assert "“impact.split” is set aside most: 80 in 100" in str(
-        describe_resistance([worst]).statement
+        describe_resistance([worst, worst]).statement
     )
     assert describe_resistance([]).verdict is Verdict.CANNOT_TELL
     table = resistance_table([worst])

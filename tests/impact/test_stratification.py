@@ -11,15 +11,16 @@ from scipy import stats
 
 from insight_lib.findings import TooFew, Verdict
 from insight_lib.impact.effects import Metric, estimate_by_group
-from insight_lib.impact.experiment_story import describe_groups
-from insight_lib.impact.inputs import Campaign
+from insight_lib.impact.groups import answer_by_traits
 from insight_lib.impact.integrity_story import describe_stratified
+from insight_lib.impact.planning_story import describe_groups
 from insight_lib.impact.stratification import (
     check_groups_differ,
     check_stratum_balance,
     estimate_stratified,
     value_bands,
 )
+from tests.impact.worlds import simple_result
 from tests.truth.helpers import (
     assert_coverage,
     assert_detection_rate,
@@ -31,15 +32,6 @@ from tests.truth.helpers import (
 DAY = date(2025, 6, 30)
 SPEND = Metric(
     column="value", name="spend", kind="mean", unit="EUR", smallest_change_that_matters=1.0
-)
-CAMPAIGN = Campaign(
-    id="spring",
-    kind="mail",
-    start=date(2025, 6, 1),
-    end=DAY,
-    cost_amount=1.0,
-    is_randomised=True,
-    n_assigned=0,
 )
 
 
@@ -158,25 +150,26 @@ def test_groups_that_answer_alike_are_not_said_to_differ() -> None:
 def test_what_the_page_says_of_groups_and_strata() -> None:
     frame = customers(4, spread=5.0, lift=0.0, n=4_000)
     frame.loc[(frame["stratum"] == "2") & frame["is_treated"], "value"] += 9.0
-    effects = estimate_by_group(frame, SPEND, group="stratum", as_of=DAY, seed=1)
-    finding = describe_groups(effects, check_groups_differ(effects), CAMPAIGN)
-    assert str(finding.statement) == "spring surely moved spend among 2; groups differ."
+    result = simple_result(frame, SPEND)
+    (answers,) = answer_by_traits(frame, SPEND, {"stratum": "band"}, as_of=DAY, seed=1)
+    finding = describe_groups(answers, result)
+    assert str(finding.statement) == "spring surely raised spend among 2; groups by band differ."
     assert finding.verdict is Verdict.MATTERS
     alike = customers(4, spread=5.0, lift=0.0, n=4_000)
-    effects = estimate_by_group(alike, SPEND, group="stratum", as_of=DAY, seed=1)
-    finding = describe_groups(effects, check_groups_differ(effects), CAMPAIGN)
-    assert "No group of customers surely answers" in str(finding.statement)
+    (none,) = answer_by_traits(alike, SPEND, {"stratum": "band"}, as_of=DAY, seed=1)
+    finding = describe_groups(none, simple_result(alike, SPEND))
+    assert "No group of customers by band surely answers" in str(finding.statement)
     found = estimate_stratified(frame, SPEND, stratum="stratum", as_of=DAY)
     balance = check_stratum_balance(frame, ["before"], stratum="stratum")
-    assert describe_stratified(found, balance, found.change).verdict is Verdict.PASS
+    assert describe_stratified(found, balance, found.change, result).verdict is Verdict.PASS
     lost = frame[~((frame["stratum"] == "1") & frame["is_treated"])]
     lost = pd.concat([lost, frame[(frame["stratum"] == "1") & frame["is_treated"]][:100]])
     crooked = check_stratum_balance(lost, ["before"], stratum="stratum")
-    check = describe_stratified(found, crooked, found.change)
+    check = describe_stratified(found, crooked, found.change, result)
     assert check.verdict is Verdict.REVIEW
     assert "not alike within" in str(check.so_what)
     with pytest.raises(TooFew, match="takes two to differ"):
-        check_groups_differ({"a": effects["0"]})
+        check_groups_differ({"a": answers.effects["0"]})
 
 
 def test_two_groups_differ_as_their_difference_says() -> None:

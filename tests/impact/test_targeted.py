@@ -10,8 +10,12 @@ import pandas as pd
 import pytest
 
 from insight_lib.demo import WORLDS, simulate_market
-from insight_lib.findings import TooFew
+from insight_lib.findings import Estimate, TooFew, Verdict
+from insight_lib.impact.experiment_story import describe_responses
+from insight_lib.impact.programme_story import describe_targeted
 from insight_lib.impact.targeted import Targeted, estimate_targeted, overlap_weights
+from insight_lib.statistics import estimate_share
+from tests.impact.worlds import CAMPAIGN
 from tests.truth.helpers import (
     assert_coverage,
     assert_detection_rate,
@@ -112,3 +116,43 @@ def test_weights_make_both_groups_alike() -> None:
 def test_too_few_of_either() -> None:
     with pytest.raises(TooFew, match="it takes 50 of each"):
         run(1, n=60)
+
+
+def euros(value: float, half: float) -> Estimate:
+    return Estimate(
+        value=value, lower=value - half, upper=value + half, unit="EUR", n=900, as_of=DAY,
+        method="given",
+    )  # fmt: skip
+
+
+@pytest.mark.case("91")
+def test_words_about_a_choice_follow_its_sign_and_say_what_the_placebo_cannot_see() -> None:
+    result = Targeted(
+        naive=euros(9.0, 1.0), selection=euros(-4.0, 1.0), adjusted=euros(11.38, 2.0),
+        placebo=euros(0.2, 1.0), overlap_share=0.9, n_chosen=400, n_other=500,
+    )  # fmt: skip
+
+    def told(found: Targeted) -> str:
+        finding = describe_targeted(found, CAMPAIGN, window_days=28, smallest_change=1.0)
+        assert finding.verdict is not Verdict.MATTERS  # nobody was left alone by lot
+        return f"{finding.statement} {finding.so_what}"
+
+    text = told(result)
+    assert "€4.00 less before" in text
+    assert "belittles" in text
+    assert "flatters" not in text
+    assert "if nothing but the campaign began for those chosen on its day" in text
+    assert "none that began with the campaign" in text
+    assert "flatters" in told(replace(result, selection=euros(4.0, 1.0)))
+    even = told(replace(result, selection=euros(0.5, 1.0)))
+    assert "neither surely more nor surely less" in even
+
+
+@pytest.mark.case("29")
+def test_answers_without_a_control_group_are_a_share_and_no_effect() -> None:
+    finding = describe_responses(estimate_share(0, 56, as_of=DAY), CAMPAIGN)
+    assert "0% of the customers of spring answered it (likely 0.0% to 6.4%)" in str(
+        finding.statement
+    )
+    assert "not what the campaign brought" in str(finding.so_what)
+    assert finding.verdict is Verdict.CANNOT_TELL

@@ -1,0 +1,203 @@
+"""Every campaign with a plan, judged on its own: met, missed, unsure, or not to be judged yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from insight_lib.findings import Estimate, TooFew
+from insight_lib.impact.effects import estimate_effect
+from insight_lib.impact.experiment import build_experiment
+from insight_lib.impact.inputs import Campaign, list_campaigns, local_days
+from insight_lib.impact.market_tests import TABLES, drawn, metrics_of, orders_of
+from insight_lib.impact.postmortem import (
+    Limits,
+    Plan,
+    PlanEnding,
+    PostMortem,
+    Records,
+    contacts_on_record,
+    failed_data_checks,
+    feed_lags,
+    hold_post_mortem,
+    plan_ending,
+)
+
+if TYPE_CHECKING:
+    from insight_lib.market import Market
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedPlans:
+    """What became of the plans.
+
+    Attributes:
+        endings: Names of campaigns by what became of their plan.
+        post_mortems: Of those that fell short by their middle.
+        unjudged: Name and reason of those that cannot be judged.
+        n_customers: Behind those judged.
+    """
+
+    endings: Mapping[PlanEnding, tuple[str, ...]]
+    post_mortems: tuple[PostMortem, ...]
+    unjudged: tuple[tuple[str, str], ...]
+    n_customers: int
+
+
+@dataclass(frozen=True)
+class _Data:
+    table: pd.DataFrame
+    assigned: pd.DataFrame
+    orders: pd.DataFrame
+    responses: pd.DataFrame | None
+    people: pd.DataFrame | None
+
+
+def judge_plans(m: Market, findings: Sequence[Mapping[str, Any]]) -> JudgedPlans:
+    """Judge each campaign of the market that has a plan; one that cannot be takes no other.
+
+    Args:
+        findings: Of the other stages, as in `findings.json`.
+
+    Raises:
+        TooFew: There is no plan, or there are no campaigns with orders.
+    """
+    plans = [plan for plan in m.registers.plans if plan.market == m.id]
+    if not plans:
+        raise TooFew("no campaign has a plan that was written down before it began")
+    if missing := [t for t in TABLES if not m.has(t)]:
+        raise TooFew(f"the market has no {', '.join(missing)}")
+    data = _Data(
+        table=m.table("campaigns").to_pandas(),
+        assigned=m.table("assignments").to_pandas(),
+        orders=orders_of(m),
+        responses=m.table("responses").to_pandas() if m.has("responses") else None,
+        people=m.table("customers").select("customer_id").to_pandas()
+        if m.has("customers")
+        else None,
+    )
+    campaigns = {c.id: c for c in list_campaigns(data.table, data.assigned, as_of=m.as_of)}
+    endings: dict[PlanEnding, list[str]] = {ending: [] for ending in PlanEnding}
+    fell_short, unjudged, n = [], [], 0
+    for plan in plans:
+        try:
+            campaign = _test_of(plan, campaigns)
+            change, n_mine = _change(m, plan, campaign, data)
+        except TooFew as error:
+            unjudged.append((plan.campaign, str(error)))
+            continue
+        n += n_mine
+        endings[plan_ending(change, plan.expected_lift)].append(campaign.name)
+        records = _records(m, campaign, data, findings)
+        found = hold_post_mortem(plan, campaign, change, records, limits=_limits(m))
+        if found is not None:
+            fell_short.append(found)
+    return JudgedPlans(
+        endings={ending: tuple(names) for ending, names in endings.items()},
+        post_mortems=tuple(fell_short),
+        unjudged=tuple(unjudged),
+        n_customers=n,
+    )
+
+
+def _test_of(plan: Plan, campaigns: Mapping[str, Campaign]) -> Campaign:
+    campaign = campaigns.get(plan.campaign)
+    if campaign is None:
+        raise TooFew("no customer is assigned to it, or it has not begun")
+    if not campaign.is_over:
+        raise TooFew(f"it runs until {campaign.end:%Y-%m-%d}")
+    if not campaign.is_by_lot:
+        raise TooFew("it was not drawn by lot")
+    if not campaign.is_randomised:
+        raise TooFew(f"none of its arms is called control ({', '.join(campaign.arms)})")
+    return campaign
+
+
+def _change(m: Market, plan: Plan, campaign: Campaign, data: _Data) -> tuple[Estimate, int]:
+    """Contacted less left alone on the plan's metric, all arms of the campaign together."""
+    test = build_experiment(
+        campaign,
+        data.assigned,
+        data.orders,
+        data.responses,
+        people=data.people,
+        plan_share=plan.planned_control_share,
+        pre_period_days=m.parameters.impact.pre_period_days,
+        zone=m.zone,
+        as_of=m.as_of,
+    )
+    metrics = {metric.column: metric for metric in metrics_of(m, test.frame)}
+    metric = metrics.get(plan.metric)
+    if metric is None:
+        raise TooFew(f"nothing is recorded of {plan.metric}, which its plan is about")
+    change = estimate_effect(test.frame, metric, arm="contacted", **drawn(m)).change
+    return change, len(test.frame)
+
+
+def _limits(m: Market) -> Limits:
+    p = m.parameters.learning
+    return Limits(
+        smallest_reached_share=p.smallest_reached_share,
+        largest_contaminated_share=p.largest_contaminated_share,
+        largest_outside_share=p.largest_outside_share,
+        largest_start_delay_days=p.largest_start_delay_days,
+        largest_late_share=p.largest_late_share,
+        late_after_days=p.late_after_days,
+        largest_silent_share=p.largest_silent_share,
+    )
+
+
+def _records(
+    m: Market, campaign: Campaign, data: _Data, findings: Sequence[Mapping[str, Any]]
+) -> Records:
+    """What is on record of one campaign: arms, responses, feeds, contacts."""
+    types = list(m.parameters.learning.contact_event_types)
+    mine = data.assigned[data.assigned["campaign_id"] == campaign.id]
+    mine = mine.drop_duplicates("customer_id")
+    bought = set(data.orders.loc[data.orders["day"] < pd.Timestamp(campaign.start), "customer_id"])
+    is_gone = pd.Series(False, index=mine.index)
+    if data.people is not None:
+        # Who had ordered and is no customer any more went missing; a prospect did not.
+        is_known = mine["customer_id"].isin(set(data.people["customer_id"]))
+        is_gone = ~is_known & mine["customer_id"].isin(bought)
+    arms = mine[["customer_id"]].assign(is_treated=mine["arm"] != "control", is_followed=~is_gone)
+    days, lags, interactions = None, {}, None
+    if data.responses is not None:
+        is_contact = data.responses["response_type"].isin(types)
+        answers = data.responses[(data.responses["campaign_id"] == campaign.id) & ~is_contact]
+        days = local_days(answers["responded_at"], m.zone)
+    if m.has("interactions"):
+        events = m.table("interactions")
+        if "received_at" in events.columns:
+            lags["interactions"] = feed_lags(
+                events, campaign, occurred="occurred_at", received="received_at", zone=m.zone
+            )
+        interactions = events.filter(events.event_type.isin(types)).to_pandas()
+    if m.has("provider_log"):
+        lags["providers"] = feed_lags(
+            m.table("provider_log"),
+            campaign,
+            occurred="covers_to",
+            received="delivered_at",
+            zone=m.zone,
+        )
+    channels = {}
+    if "channel" in data.table:
+        channels = data.table.set_index("campaign_id")["channel"].dropna().to_dict()
+    return Records(
+        arms=arms,
+        responses=days,
+        lags_days=lags,
+        contacts=contacts_on_record(
+            campaign,
+            data.responses,
+            interactions,
+            channel=channels.get(campaign.id),
+            event_types=types,
+            zone=m.zone,
+        ),
+        failed_checks=failed_data_checks(findings),
+    )
