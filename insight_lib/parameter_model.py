@@ -82,7 +82,8 @@ class SegmentParameters(Model):
     most_segments: int = Field(ge=2, le=20)
     largest_chance_share: float = Field(gt=0, le=0.2)
     smallest_jaccard: float = Field(ge=0.5, le=1)
-    smallest_agreement: float = Field(ge=0, le=1)
+    answer_scale: tuple[float, float] | None
+    smallest_kept_gain: float = Field(ge=0, le=1)
     smallest_segment_customers: int = Field(ge=10)
     chance_data_sets: int = Field(ge=19, le=999)
     resamples: int = Field(ge=10, le=1000)

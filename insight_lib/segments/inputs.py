@@ -287,18 +287,19 @@ def account_amounts(lines: ir.Table, contracts: pd.DataFrame) -> pd.DataFrame:
         contracts: As in `schema.TABLES`, of the same market.
 
     Returns:
-        Customers (index) by mean_order_amount, seats, seat_amount.
+        Customers (index) by mean_order_amount, seats, seat_amount; by monthly_amount where
+        seats are not recorded.
     """
     latest = contracts.sort_values(["customer_id", "start_date", "contract_id"])
     latest = latest.groupby("customer_id").last()
-    seats = latest["seats"].astype(float)
-    return pd.DataFrame(
-        {
-            "mean_order_amount": order_amounts(lines)["mean_order_amount"],
-            "seats": seats,
-            "seat_amount": latest["monthly_amount"].astype(float) / seats.where(seats > 0),
-        }
-    )
+    monthly = latest["monthly_amount"].astype(float)
+    found = {"mean_order_amount": order_amounts(lines)["mean_order_amount"]}
+    if "seats" in latest:
+        seats = latest["seats"].astype(float)
+        found |= {"seats": seats, "seat_amount": monthly / seats.where(seats > 0)}
+    else:
+        found["monthly_amount"] = monthly
+    return pd.DataFrame(found)
 
 
 def range_turnover(lines: ir.Table, earlier: ir.Table) -> float | None:
