@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import ibis
 import pandas as pd
 
+from insight_lib.orders import sold
+
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
@@ -27,11 +29,16 @@ _NOTHING = ibis.literal(0, type=_MONEY)
 
 @dataclass(frozen=True, kw_only=True)
 class Windows:
-    """Days: looked ahead, looked back, and within which a customer counts as active."""
+    """Days: looked ahead, looked back, and within which a customer counts as active.
+
+    Attributes:
+        free_orders_count: Whether an order of nothing is an order, as in `orders.sold`.
+    """
 
     horizon_days: int
     history_days: int
     active_days: int
+    free_orders_count: bool = False
 
 
 def known_lines(lines: ir.Table) -> ir.Table:
@@ -44,7 +51,7 @@ def known_lines(lines: ir.Table) -> ir.Table:
     return known
 
 
-def order_parts(lines: ir.Table) -> ir.Table:
+def order_parts(lines: ir.Table, *, free_orders_count: bool = False) -> ir.Table:
     """Order lines as parts: one row per customer, order and day on which lines came.
 
     Returns:
@@ -57,11 +64,13 @@ def order_parts(lines: ir.Table) -> ir.Table:
         discount_amount=known.discount_amount.sum(),
         coupon_amount=known.coupon_amount.sum(),
         returned_amount=ibis.ifelse(known.amount < 0, -known.amount, _NOTHING).sum(),
-        has_bought=(known.quantity > 0).any(),
+        has_bought=sold(known, free_orders_count=free_orders_count).any(),
     )
 
 
-def department_days(lines: ir.Table, products: ir.Table, *, since: date) -> ir.Table:
+def department_days(
+    lines: ir.Table, products: ir.Table, *, since: date, free_orders_count: bool = False
+) -> ir.Table:
     """Order lines after a day as one row per customer, day and department of the product."""
     known = known_lines(lines)
     known = known.filter(known.day > ibis.date(since.isoformat()))
@@ -69,7 +78,8 @@ def department_days(lines: ir.Table, products: ir.Table, *, since: date) -> ir.T
         products.select("product_id", "department"), "product_id", rname="of_{name}"
     )
     return named.group_by(["customer_id", "day", "department"]).agg(
-        amount=named.amount.sum(), has_bought=(named.quantity > 0).any()
+        amount=named.amount.sum(),
+        has_bought=sold(named, free_orders_count=free_orders_count).any(),
     )
 
 
@@ -93,7 +103,7 @@ def order_features(
         and, with departments of products, breadth and focus of the baskets.
     """
     lines = tables["transactions"]
-    parts = order_parts(lines)
+    parts = order_parts(lines, free_orders_count=windows.free_orders_count)
     began = (
         parts.filter(parts.has_bought).group_by("customer_id").agg(first_day=lambda t: t.day.min())
     )
@@ -152,7 +162,9 @@ def order_features(
         return [customers]
     first = pd.Timestamp(days.cut.min().execute()).date()
     since = first - timedelta(days=windows.history_days)
-    by_department = department_days(lines, products, since=since)
+    by_department = department_days(
+        lines, products, since=since, free_orders_count=windows.free_orders_count
+    )
     at = at_cuts(by_department, days, history_days=windows.history_days)
     spend = at.group_by(["cut", "customer_id", "department"]).agg(amount=at.amount.sum())
     spend = spend.filter((spend.amount > 0) & spend.department.notnull())

@@ -279,7 +279,7 @@ def estimate_moves(
     chance = np.mean([drawn[a] != drawn[b] for a, b in pairs], axis=0)
     seemed = (then != now).astype(float)
     excess = estimate_ratio(
-        seemed - chance, np.ones(len(both)), unit="share", as_of=as_of, level=level
+        seemed - chance, np.ones(len(both)), unit="difference", as_of=as_of, level=level
     )
     return Moves(
         old=pd.DataFrame(

@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from insight_lib.findings import TooFew
+from insight_lib.orders import sold
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -215,7 +216,7 @@ def lines_between(lines: ir.Table, days: tuple[date, date]) -> ir.Table:
 
 def enough_orders(lines: ir.Table, minimum_order_days: int) -> pd.Index:
     """Customers with orders on enough days, by customer_id."""
-    known = lines.filter(lines.customer_id.notnull() & (lines.quantity > 0))
+    known = lines.filter(lines.customer_id.notnull() & sold(lines, free_orders_count=True))
     days = known.group_by("customer_id").agg(n=known.ordered_local.date().nunique())
     chosen = days.filter(days.n >= minimum_order_days).order_by("customer_id")
     return pd.Index(chosen.customer_id.to_pandas(), name="customer_id")

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from insight_lib.findings import TooFew
+from insight_lib.orders import sold
 from insight_lib.segments.inputs import BEHAVIOUR, Block
 
 if TYPE_CHECKING:
@@ -81,14 +82,15 @@ def read_purchases(
     """Count the purchases of a period in the engine; returns do not count.
 
     Args:
-        lines: Order lines of the period, as in `schema.TABLES`.
+        lines: Order lines of the period, as in `schema.TABLES`, without those of nothing where
+            an order of nothing is no order.
         names: Of a longer period that holds this one; without them, levels that begin or end
             within the period are looked for.
 
     Raises:
         TooFew: There is nothing that could tell customers apart.
     """
-    bought = lines.filter(lines.customer_id.notnull() & (lines.quantity > 0))
+    bought = lines.filter(lines.customer_id.notnull() & sold(lines, free_orders_count=True))
     digest = bought.order_id.hexdigest("md5")
     codes = [digest.substr(place, 1).ascii_str() for place in range(3)]
     bought = bought.mutate(

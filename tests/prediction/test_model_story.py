@@ -171,7 +171,7 @@ def test_gaps_are_told_by_what_they_would_do():
     found = describe_gaps(TARGET, [], harmless, None, largest_error_share=0.05)
     assert found.verdict is Verdict.DOES_NOT_MATTER
     assert str(found.statement) == "Missing values do not bend our view of who will stop ordering."
-    unsure = replace(bent, dropped=estimate(0.005, 0.1))
+    unsure = replace(bent, dropped=estimate(0.005, 0.1, unit="difference"))
     found = describe_gaps(TARGET, [], unsure, None, largest_error_share=0.05)
     assert found.verdict is Verdict.CANNOT_TELL
     assert len(sensitivity_table(shifts, TARGET).rows) == 3
