@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -72,6 +73,11 @@ class Split:
     n_reviewed: int
 
 
+def same_person(by: str) -> str:
+    """One spelling of a person or role: case, accents' form and spaces make nobody another."""
+    return " ".join(unicodedata.normalize("NFKC", by).casefold().replace("_", "-").split())
+
+
 def score_text(score: float) -> str:
     """A score as a decision names it: four decimals."""
     return f"{float(score):.4f}"
@@ -125,7 +131,7 @@ def split_released(
     for decision in decisions:
         bound = _bound(decision)
         if decision["verdict"] == RELEASE:
-            released_by.setdefault(bound, set()).add(str(decision["by"]))
+            released_by.setdefault(bound, set()).add(same_person(str(decision["by"])))
         else:
             rejected.add(bound)
     names = [_bound(row) for row in scores[list(_BOUND)].to_dict("records")]
@@ -284,12 +290,16 @@ def estimate_agreement(
     Interval of kappa by its large-sample variance (Fleiss, Cohen and Everitt, 1969).
 
     Raises:
-        TooFew: No item, or both judges always say the same one thing.
+        TooFew: No item, or a judge only ever says one thing: then agreement beyond chance
+            is nothing by construction, whatever the other says.
     """
     kinds = sorted({*first, *second})
     n = len(first)
-    if n == 0 or len(kinds) < 2:
-        raise TooFew(f"{n} judgements of {len(kinds)} kinds, and it takes two kinds")
+    if n == 0:
+        raise TooFew("nobody has decided on a score of this page yet")
+    for judge, who in ((first, "people"), (second, "the model")):
+        if len(set(judge)) < 2:
+            raise TooFew(f"{who} said {judge[0]} on all {n} scores, so nothing can be compared")
     table = np.zeros((len(kinds), len(kinds)))
     for a, b in zip(first, second, strict=True):
         table[kinds.index(a), kinds.index(b)] += 1

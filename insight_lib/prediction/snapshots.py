@@ -364,6 +364,11 @@ def _features(
     return base.sort_values(["cut", "customer_id"], ignore_index=True)
 
 
+def undated_traits(columns: Sequence[str]) -> list[str]:
+    """Features that the customer table holds as they are now, without a day."""
+    return [name for name in columns if name in _TRAITS]
+
+
 def _pulled(part: ir.Table) -> pd.DataFrame:
     frame: pd.DataFrame = part.to_pandas()
     return frame.assign(cut=pd.to_datetime(frame["cut"]))
