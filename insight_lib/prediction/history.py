@@ -213,6 +213,11 @@ def usual_touchpoints(events: ir.Table, until: date) -> list[str]:
     return sorted(chosen.touchpoint.to_pandas())
 
 
+def _slug(name: str) -> str:
+    """A touchpoint as part of a column's name, with every letter of every script."""
+    return re.sub(r"\W+", "_", name.lower()).strip("_")
+
+
 def event_features(
     events: ir.Table, days: ir.Table, windows: Windows, *, touchpoints: Sequence[str]
 ) -> ir.Table:
@@ -221,10 +226,7 @@ def event_features(
     at = at.filter(at.arrived_day <= at.cut)
     recent = at.day > at.cut - ibis.interval(days=windows.horizon_days)
     by_touchpoint = {
-        f"n_{re.sub('[^a-z0-9]+', '_', name.lower())}_recent": (
-            recent & (at.touchpoint == name)
-        ).sum()
-        for name in touchpoints
+        f"n_{_slug(name)}_recent": (recent & (at.touchpoint == name)).sum() for name in touchpoints
     }
     return at.group_by(["cut", "customer_id"]).agg(
         n_events_recent=recent.sum(), n_events_before=(~recent).sum(), **by_touchpoint
