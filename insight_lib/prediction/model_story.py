@@ -105,8 +105,9 @@ def describe_prediction(board: Board, *, smallest_auc: float) -> Finding:
         )
         verdict = Verdict.DOES_NOT_MATTER
     else:
-        faded = mark.ranking.lower > _guess(board)
-        shown = board.latest if faded else mark.ranking
+        is_lately = mark.ranking.lower > _guess(board)
+        faded = is_lately and board.latest.upper < mark.ranking.value
+        shown = board.latest if is_lately else mark.ranking
         statement = (
             Prose("We can no longer tell who will {title}.", title=_most(target))
             if faded
@@ -115,7 +116,7 @@ def describe_prediction(board: Board, *, smallest_auc: float) -> Finding:
         so_what = Prose(
             "Do not pick customers by this score: {when}likely {ranking:range} {unit}, and "
             "guessing is within that range.",
-            when="in the latest period " if faded else "",
+            when="in the latest period " if is_lately else "",
             ranking=shown,
             unit=_ranking_words(target),
         )
