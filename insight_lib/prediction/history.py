@@ -131,10 +131,12 @@ def order_features(
     money = [name for name, kind in totals.schema().items() if kind.is_decimal()]
     totals = totals.mutate(**{name: totals[name].cast("float64") for name in money})
     totals = totals.filter(totals.n_orders > 0).left_join(began, "customer_id")
+    totals = _with_first_sight(totals, tables.get("customers"))
     since = totals.cut.delta(totals["last"], unit="day")
     gap = totals["last"].delta(totals["first"], unit="day") / (totals.n_order_days - 1).nullif(0)
     gross = (totals.revenue_amount + totals.discount + totals.returned).nullif(0)
-    tenure = totals.cut.delta(totals.first_day, unit="day")
+    age = totals.cut.delta(totals.first_day, unit="day")
+    tenure = totals.cut.delta(totals.known_since, unit="day")
     customers = totals.select(
         "cut",
         "customer_id",
@@ -155,7 +157,7 @@ def order_features(
         returned_share=totals.returned / gross,
         # Older than the history is old: otherwise the age of the data would stand here.
         tenure_days=ibis.least(tenure, windows.history_days),
-        is_new=(tenure < windows.horizon_days).cast("float64"),
+        is_new=(age < windows.horizon_days).cast("float64"),
     )
     products = tables.get("products")
     if products is None or "department" not in products.columns:
@@ -182,6 +184,20 @@ def order_features(
         / ranked.amount.sum().cast("float64"),
     )
     return [customers, baskets]
+
+
+def _with_first_sight(totals: ir.Table, customers: ir.Table | None) -> ir.Table:
+    """The day since which a customer is known: as recorded, else the first order looked back to.
+
+    Every cut looks back equally far. The start of the file, which is nearer to early cuts,
+    would otherwise make customers of later ones look older than they are.
+    """
+    if customers is None or "first_seen_date" not in customers.columns:
+        return totals.mutate(known_since=totals["first"])
+    seen = customers.select("customer_id", seen=customers.first_seen_date.cast("date"))
+    joined = totals.left_join(seen, "customer_id", rname="of_{name}")
+    earlier = joined.seen.notnull() & (joined.seen < joined["first"])
+    return joined.mutate(known_since=ibis.ifelse(earlier, joined.seen, joined["first"]))
 
 
 def first_event_day(events: ir.Table) -> date:

@@ -181,5 +181,5 @@ def refuse_guessing(
     if ranking.lower <= 0.5 or (rung.name == "local" and ranking.value < smallest_auc):
         raise TooFew(
             f"in the latest period the scores ranked {ranking.value * 100:.0f} in 100 pairs right, "
-            "which is no better than a lottery is accepted to be"
+            "and a lottery ranks half of them right"
         )
