@@ -1,4 +1,4 @@
-"""`insight models | promote | roll-back | bundle | review | why`: people's part of prediction."""
+"""`insight models | promote | roll-back | bundle | review | contacts | why`: people's part."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command(name="roll-back")(roll_back)
     app.command()(bundle)
     app.command()(review)
+    app.command()(contacts)
     app.command()(why)
 
 
@@ -145,7 +146,7 @@ def review(
 ) -> None:
     """Take the queue of scores that wait for a person, or give back what was decided."""
     from insight_lib.lake.decisions import append_decisions
-    from insight_lib.prediction.review import read_decisions_csv, write_queue_csv
+    from insight_lib.prediction.review import read_decisions_csv, same_person, write_queue_csv
 
     if (export is None) == (import_ is None):
         typer.secho("give --export or --import", err=True, fg="red")
@@ -157,9 +158,39 @@ def review(
             write_queue_csv(queue, export)
             typer.echo(f"{len(queue)} scores wait; decide in {export} and give it to --import")
         elif import_ is not None:
-            rows = read_decisions_csv(import_, queue, day=opened.as_of)
+            roles = {same_person(role) for role in opened.registers.owners}
+            rows = read_decisions_csv(import_, queue, day=opened.as_of, roles=roles)
             append_decisions(opened.root, "reviews", rows)
             typer.echo(f"{len(rows)} decisions kept; run the stage decisions again")
+
+
+def contacts(
+    market: MarketId,
+    to: Annotated[Path, typer.Option(help="CSV to write the list to.")],
+    root: Root = None,
+) -> None:
+    """Write the contact list as it may be used now: without all who have refused since."""
+    from insight_lib.prediction.review import write_sheet
+
+    with _told():
+        opened, _ = _open(market, root)
+        given = opened.table("contacts")
+        listed = int(given.count().execute())
+        allowed = opened.consenting(given, "activation").to_pandas()
+        # A list only shrinks: who was rejected since it was made is not contacted either.
+        rejected = {
+            str(d["customer_id"]) for d in opened.decisions("reviews") if d["verdict"] == "reject"
+        }
+        allowed = allowed[~allowed["customer_id"].isin(rejected)]
+        if "value_amount" in allowed:
+            allowed = allowed.sort_values(
+                ["value_amount", "customer_id"], ascending=[False, True], kind="stable"
+            )
+        write_sheet(allowed[["customer_id", "channel"]], to)
+        typer.echo(
+            f"{to}: {len(allowed)} customers of the list of {opened.as_of}, which was made for "
+            f"{listed}; write it again before each use"
+        )
 
 
 def why(

@@ -83,7 +83,8 @@ class SegmentParameters(Model):
     most_segments: int = Field(ge=2, le=20)
     largest_chance_share: float = Field(gt=0, le=0.2)
     smallest_jaccard: float = Field(ge=0.5, le=1)
-    smallest_agreement: float = Field(ge=0, le=1)
+    answer_scale: tuple[float, float] | None
+    smallest_kept_gain: float = Field(ge=0, le=1)
     smallest_segment_customers: int = Field(ge=10)
     chance_data_sets: int = Field(ge=19, le=999)
     resamples: int = Field(ge=10, le=1000)
@@ -97,19 +98,26 @@ class SegmentParameters(Model):
     smallest_kept_share: float = Field(gt=0, le=1)
 
 
+class Amount(Model):
+    """Money as people declare it: an amount says nothing without its currency."""
+
+    amount: float = Field(ge=0)
+    currency: str = Field(pattern=r"^[A-Z]{3}$")
+
+
 class ContactChannel(Model):
     """A way to reach a customer.
 
     Attributes:
         hours: Time there is for it in one round of contacts.
-        cost_amount: Cost of one contact beside the time, in the market's currency.
+        cost_amount: Cost of one contact beside the time.
         kept_share: Of the customers who would have left, those whom one contact keeps.
     """
 
     title: Sentence
     hours: float = Field(ge=0)
     minutes_per_contact: float = Field(gt=0)
-    cost_amount: float = Field(ge=0)
+    cost_amount: Amount
     kept_share: float = Field(ge=0, le=1)
 
 
@@ -152,7 +160,7 @@ class PredictionParameters(Model):
     smallest_positives: int = Field(ge=20)
     smallest_pooled_markets: int = Field(ge=2)
     scores_made_again: int = Field(ge=1, le=1000)
-    review_stakes_amount: float = Field(gt=0)
+    review_stakes_amount: Amount
     high_stakes_targets: tuple[str, ...]
     reviewers: Literal[1, 2]
     smallest_kappa: _Share

@@ -78,13 +78,18 @@ class Override(Model):
 
 
 class Site(Model):
-    """A place where models may run. `monthly_cost_amount` is in the reporting currency."""
+    """A place where models may run.
+
+    `markets` are those that it was looked at for; it says nothing about any other.
+    """
 
     title: Sentence
     kind: Literal["on_premise", "hybrid", "cloud"]
     countries: tuple[CountryCode, ...] = Field(min_length=1)
     memory_gib: float = Field(gt=0)
     monthly_cost_amount: float = Field(ge=0)
+    currency: str = Field(pattern=r"^[A-Z]{3}$")
+    markets: tuple[Id, ...] = Field(min_length=1)
 
 
 class SegmentName(Model):

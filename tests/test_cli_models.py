@@ -171,3 +171,23 @@ def test_the_log_of_use_takes_roles_and_findings_that_exist(folder: ProjectFolde
         "finding_id": "features.repeat",
         "action": "acted",
     }
+
+
+@pytest.mark.case("151")
+def test_the_contact_list_is_written_as_it_may_be_used_now(
+    folder: ProjectFolder, tmp_path: Path
+) -> None:
+    """Who has refused since the list was made is not on it, whatever else has failed."""
+    agreed = "".join(f"{c},activation,granted,2024-01-01 10:00\n" for c in "abc")
+    prepare(folder, lines("a", "b", "c"), agreed)
+    market = open_market("de-test", stage="decisions", root=folder.root)
+    market.table("transactions")
+    read_key(folder.root / ".insight/signing.key")
+    planned = {"customer_id": ["a", "b", "c"], "channel": ["call"] * 3, "value_amount": [1.0, 3, 2]}
+    market.publish("contacts", pd.DataFrame(planned))
+    prepare(folder, lines("a", "b", "c"), agreed + "b,activation,refused,2024-12-30 10:00\n")
+    path = tmp_path / "list.csv"
+    said = insight(folder, "contacts", "--to", str(path))
+    assert "2 customers of the list" in said
+    with path.open(newline="") as file:
+        assert [row["customer_id"] for row in csv.DictReader(file)] == ["c", "a"]

@@ -212,6 +212,13 @@ def describe_groups(record: ForecastRecord, *, smallest: float) -> Finding | Non
     )
 
 
+_LARGEST_SLOPE_GAP = 0.5
+_OFF_SLOPE = {
+    True: "High forecasts are too high and low ones too low.",
+    False: "Customers differ more than the forecasts say.",
+}
+
+
 def check_slope(record: ForecastRecord) -> Check:
     """Are forecasts as far apart as what came."""
     slope = record.slope
@@ -232,12 +239,17 @@ def check_slope(record: ForecastRecord) -> Check:
     if not slope.excludes(0.0):
         verdict = Verdict.REVIEW
         advice = "Whether high forecasts mean more cannot be told: the range holds nothing."
+    elif max(1 - slope.lower, slope.upper - 1) > _LARGEST_SLOPE_GAP:
+        verdict = Verdict.REVIEW
+        advice = (
+            "Too little came to tell whether high and low forecasts hold; wait for more of them."
+            if not slope.excludes(1.0)
+            else _OFF_SLOPE[slope.value < 1]
+        )
     elif not slope.excludes(1.0):
         verdict, advice = Verdict.PASS, "High and low forecasts may be taken at their word."
-    elif slope.value < 1:
-        verdict, advice = Verdict.REVIEW, "High forecasts are too high and low ones too low."
     else:
-        verdict, advice = Verdict.REVIEW, "Customers differ more than the forecasts say."
+        verdict, advice = Verdict.REVIEW, _OFF_SLOPE[slope.value < 1]
     return Check(
         id=f"learning.slope.{_slug(record.target)}",
         rows=("C8.6",),

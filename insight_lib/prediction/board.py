@@ -90,6 +90,8 @@ class Board:
             expected, observed, lower, upper, n.
         past: What the chosen model said of later days, and what came: customer_id, cut,
             forecast, actual.
+        latest: How well the chosen model ranks on the last fold alone; an older one says
+            nothing of a world that has changed since.
     """
 
     target: Target
@@ -105,6 +107,7 @@ class Board:
     scores: Mapping[str, Floats]
     curve: pd.DataFrame
     past: pd.DataFrame
+    latest: Estimate
 
     def contender(self, estimator: str) -> Contender:
         """The marks of one estimator."""
@@ -183,10 +186,12 @@ def compare_estimators(
     values: dict[str, tuple[float, Floats]] = {}
     captured: dict[str, tuple[float, Floats]] = {}
     by_fold: dict[str, Floats] = {}
+    last_fold: dict[str, tuple[float, Floats]] = {}
     for name in order:
         marks = [_marks(t, name, target.kind, capacity_share, w) for t, w in weights]
         fold_weight = _fold_weights(len(trials), seed)
         by_fold[name] = np.array([ranking[0] for ranking, _ in marks])
+        last_fold[name] = (float(marks[-1][0][0]), marks[-1][0][1:])
         for kept, position in ((values, 0), (captured, 1)):
             drawn = np.stack([m[position][1:] for m in marks], axis=1)
             point = float(np.mean([m[position][0] for m in marks]))
@@ -236,6 +241,7 @@ def compare_estimators(
     chosen = override or simplest
     return Board(
         target=target,
+        latest=estimate(*last_fold[chosen], -1.0 if target.kind == "amount" else 0.0),
         folds=tuple(t.fold for t in trials),
         contenders=tuple(contenders),
         best=best,

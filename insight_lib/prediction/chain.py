@@ -94,13 +94,8 @@ def local_rung(
         return without("the live model's file does not verify")
     if live is None:
         return without("no local model is live")
-    for field, minimum, what in (
-        ("n_customers", conditions.smallest_training_customers, "customers to learn from"),
-        ("n_positives", conditions.smallest_positives, "customers of the rarer outcome"),
-    ):
-        n = int(live.card.get(field, 0))
-        if n < minimum:
-            return without(f"{n:,} {what}, and it takes {minimum:,}")
+    if why := _too_little(live.card, conditions):
+        return without(why)
     if lacking := lacking_inputs(live.document, columns):
         return without(f"the local model needs {lacking}, which the market no longer has")
     return Rung(
@@ -108,6 +103,22 @@ def local_rung(
         reason=f"local model, live since {live.since.isoformat()}",
         document=live.document,
     )
+
+
+def has_learned_enough(card: Mapping[str, Any], conditions: Conditions) -> bool:
+    """Whether a model may score anybody; one that may not must not go live either."""
+    return not _too_little(card, conditions)
+
+
+def _too_little(card: Mapping[str, Any], conditions: Conditions) -> str:
+    for field, minimum, what in (
+        ("n_customers", conditions.smallest_training_customers, "customers to learn from"),
+        ("n_positives", conditions.smallest_positives, "customers of the rarer outcome"),
+    ):
+        n = int(card.get(field, 0))
+        if n < minimum:
+            return f"{n:,} {what}, and it takes {minimum:,}"
+    return ""
 
 
 def pooled_rung(make: Callable[[], Mapping[str, Any]], *, columns: Sequence[str]) -> Rung:

@@ -164,6 +164,12 @@ def describe_review(split: Split, *, stakes: Stakes, currency: str, as_of: date)
             "Decide on them, the largest first: from {limit} at stake a score does not leave "
             "before a person releases it.",
             limit=Measured(value=stakes.smallest_amount, unit=currency, n=n, as_of=as_of),
+        )
+        if stakes.smallest_amount is not None
+        else Prose(
+            "Declare the amount from which on a person decides in {currency}, or exchange rates: "
+            "until then every score waits.",
+            currency=currency,
         ),
         weight=5,
     )

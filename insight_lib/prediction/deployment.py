@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from insight_lib.findings import TooFew
 from insight_lib.prediction.document import canonical_bytes
 
 _GIB = 2**30
@@ -41,7 +42,8 @@ class Site:
     Attributes:
         countries: All countries that data reach when the model runs there, with copies kept
             for safety and people who operate it.
-        monthly_cost_amount: In one currency for all sites.
+        monthly_cost_amount: In `currency`; sites are compared in one currency only.
+        markets: That it was looked at for.
     """
 
     id: str
@@ -50,6 +52,8 @@ class Site:
     countries: tuple[str, ...]
     memory_gib: float
     monthly_cost_amount: float
+    currency: str = "EUR"
+    markets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +82,21 @@ class Deployment:
     refused: tuple[Refusal, ...]
     memory_gib: float
     takes: str
+
+
+def sites_of(market: str, sites: Sequence[Site]) -> tuple[list[Site], str]:
+    """The sites that were looked at for a market, and the currency of their costs.
+
+    Raises:
+        TooFew: No site names the market, or their costs are in several currencies.
+    """
+    mine = [site for site in sites if market in site.markets]
+    if not mine:
+        raise TooFew("no site in the register of sites names this market")
+    currencies = sorted({site.currency for site in mine})
+    if len(currencies) > 1:
+        raise TooFew(f"sites cost {' and '.join(currencies)}, so none is the cheapest")
+    return mine, currencies[0]
 
 
 def estimate_memory(document: Mapping[str, Any], *, n_customers: int) -> float:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import ibis
 import pandas as pd
 
+from insight_lib.orders import sold
+
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
@@ -27,11 +29,16 @@ _NOTHING = ibis.literal(0, type=_MONEY)
 
 @dataclass(frozen=True, kw_only=True)
 class Windows:
-    """Days: looked ahead, looked back, and within which a customer counts as active."""
+    """Days: looked ahead, looked back, and within which a customer counts as active.
+
+    Attributes:
+        free_orders_count: Whether an order of nothing is an order, as in `orders.sold`.
+    """
 
     horizon_days: int
     history_days: int
     active_days: int
+    free_orders_count: bool = False
 
 
 def known_lines(lines: ir.Table) -> ir.Table:
@@ -44,7 +51,7 @@ def known_lines(lines: ir.Table) -> ir.Table:
     return known
 
 
-def order_parts(lines: ir.Table) -> ir.Table:
+def order_parts(lines: ir.Table, *, free_orders_count: bool = False) -> ir.Table:
     """Order lines as parts: one row per customer, order and day on which lines came.
 
     Returns:
@@ -57,11 +64,13 @@ def order_parts(lines: ir.Table) -> ir.Table:
         discount_amount=known.discount_amount.sum(),
         coupon_amount=known.coupon_amount.sum(),
         returned_amount=ibis.ifelse(known.amount < 0, -known.amount, _NOTHING).sum(),
-        has_bought=(known.quantity > 0).any(),
+        has_bought=sold(known, free_orders_count=free_orders_count).any(),
     )
 
 
-def department_days(lines: ir.Table, products: ir.Table, *, since: date) -> ir.Table:
+def department_days(
+    lines: ir.Table, products: ir.Table, *, since: date, free_orders_count: bool = False
+) -> ir.Table:
     """Order lines after a day as one row per customer, day and department of the product."""
     known = known_lines(lines)
     known = known.filter(known.day > ibis.date(since.isoformat()))
@@ -69,7 +78,8 @@ def department_days(lines: ir.Table, products: ir.Table, *, since: date) -> ir.T
         products.select("product_id", "department"), "product_id", rname="of_{name}"
     )
     return named.group_by(["customer_id", "day", "department"]).agg(
-        amount=named.amount.sum(), has_bought=(named.quantity > 0).any()
+        amount=named.amount.sum(),
+        has_bought=sold(named, free_orders_count=free_orders_count).any(),
     )
 
 
@@ -93,7 +103,7 @@ def order_features(
         and, with departments of products, breadth and focus of the baskets.
     """
     lines = tables["transactions"]
-    parts = order_parts(lines)
+    parts = order_parts(lines, free_orders_count=windows.free_orders_count)
     began = (
         parts.filter(parts.has_bought).group_by("customer_id").agg(first_day=lambda t: t.day.min())
     )
@@ -121,10 +131,12 @@ def order_features(
     money = [name for name, kind in totals.schema().items() if kind.is_decimal()]
     totals = totals.mutate(**{name: totals[name].cast("float64") for name in money})
     totals = totals.filter(totals.n_orders > 0).left_join(began, "customer_id")
+    totals = _with_first_sight(totals, tables.get("customers"))
     since = totals.cut.delta(totals["last"], unit="day")
     gap = totals["last"].delta(totals["first"], unit="day") / (totals.n_order_days - 1).nullif(0)
     gross = (totals.revenue_amount + totals.discount + totals.returned).nullif(0)
-    tenure = totals.cut.delta(totals.first_day, unit="day")
+    age = totals.cut.delta(totals.first_day, unit="day")
+    tenure = totals.cut.delta(totals.known_since, unit="day")
     customers = totals.select(
         "cut",
         "customer_id",
@@ -145,14 +157,16 @@ def order_features(
         returned_share=totals.returned / gross,
         # Older than the history is old: otherwise the age of the data would stand here.
         tenure_days=ibis.least(tenure, windows.history_days),
-        is_new=(tenure < windows.horizon_days).cast("float64"),
+        is_new=(age < windows.horizon_days).cast("float64"),
     )
     products = tables.get("products")
     if products is None or "department" not in products.columns:
         return [customers]
     first = pd.Timestamp(days.cut.min().execute()).date()
     since = first - timedelta(days=windows.history_days)
-    by_department = department_days(lines, products, since=since)
+    by_department = department_days(
+        lines, products, since=since, free_orders_count=windows.free_orders_count
+    )
     at = at_cuts(by_department, days, history_days=windows.history_days)
     spend = at.group_by(["cut", "customer_id", "department"]).agg(amount=at.amount.sum())
     spend = spend.filter((spend.amount > 0) & spend.department.notnull())
@@ -170,6 +184,20 @@ def order_features(
         / ranked.amount.sum().cast("float64"),
     )
     return [customers, baskets]
+
+
+def _with_first_sight(totals: ir.Table, customers: ir.Table | None) -> ir.Table:
+    """The day since which a customer is known: as recorded, else the first order looked back to.
+
+    Every cut looks back equally far. The start of the file, which is nearer to early cuts,
+    would otherwise make customers of later ones look older than they are.
+    """
+    if customers is None or "first_seen_date" not in customers.columns:
+        return totals.mutate(known_since=totals["first"])
+    seen = customers.select("customer_id", seen=customers.first_seen_date.cast("date"))
+    joined = totals.left_join(seen, "customer_id", rname="of_{name}")
+    earlier = joined.seen.notnull() & (joined.seen < joined["first"])
+    return joined.mutate(known_since=ibis.ifelse(earlier, joined.seen, joined["first"]))
 
 
 def first_event_day(events: ir.Table) -> date:
@@ -201,6 +229,11 @@ def usual_touchpoints(events: ir.Table, until: date) -> list[str]:
     return sorted(chosen.touchpoint.to_pandas())
 
 
+def _slug(name: str) -> str:
+    """A touchpoint as part of a column's name, with every letter of every script."""
+    return re.sub(r"\W+", "_", name.lower()).strip("_")
+
+
 def event_features(
     events: ir.Table, days: ir.Table, windows: Windows, *, touchpoints: Sequence[str]
 ) -> ir.Table:
@@ -209,10 +242,7 @@ def event_features(
     at = at.filter(at.arrived_day <= at.cut)
     recent = at.day > at.cut - ibis.interval(days=windows.horizon_days)
     by_touchpoint = {
-        f"n_{re.sub('[^a-z0-9]+', '_', name.lower())}_recent": (
-            recent & (at.touchpoint == name)
-        ).sum()
-        for name in touchpoints
+        f"n_{_slug(name)}_recent": (recent & (at.touchpoint == name)).sum() for name in touchpoints
     }
     return at.group_by(["cut", "customer_id"]).agg(
         n_events_recent=recent.sum(), n_events_before=(~recent).sum(), **by_touchpoint

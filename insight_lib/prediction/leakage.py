@@ -8,6 +8,7 @@ than later, or more than all others together (like the length of a sales call).
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -188,7 +189,9 @@ def check_features(
         n_tests: Targets tested on the page; they share one rate of false alarms.
 
     Returns:
-        Leaks, proofs first. `alone` is no proof: one cause may really outweigh all others.
+        Leaks, proofs first. `alone` and `fades` are no proof: one cause may really outweigh
+        all others, and what fades may have been true until the world changed. What reads
+        later days is found by `check_truncation`.
     """
     leaks: list[Leak] = []
     is_binary = target.kind == "binary"
@@ -217,7 +220,8 @@ def check_features(
         if early - float(np.sqrt(sureness)) > suspicious_ranking:
             leaks.append(Leak(where=name, kind="too good", size=early, is_proof=True))
         elif early - late - float(np.sqrt(sureness)) > largest_auc_gap:
-            leaks.append(Leak(where=name, kind="fades", size=early - late, is_proof=True))
+            # The world may have changed as well: it asks someone to look, and is no proof.
+            leaks.append(Leak(where=name, kind="fades", size=early - late, is_proof=False))
     if is_binary and len(strength) > 1 and not leaks:
         leaks += _alone(strength, train, test, target, largest_auc_gap, seed, n_tests)
     return sorted(leaks, key=lambda leak: (not leak.is_proof, leak.kind, leak.where))
@@ -268,15 +272,25 @@ def _as_numbers(name: str, train: Training, test: Training, label: Floats) -> tu
     if pd.api.types.is_numeric_dtype(early):
         middle = float(early.median()) if early.notna().any() else 0.0
         return early.fillna(middle).to_numpy(dtype=float), late.fillna(middle).to_numpy(dtype=float)
+    texts, later = (column.where(column.notna(), "").astype(str) for column in (early, late))
+    # A level's rate is learned from one half of the customers for the other half: with many
+    # levels each row would otherwise be told its own answer, and a column of names would look
+    # like a leak. Rates count from the mean of the half that they come from.
+    is_second = np.array([zlib.crc32(f"{c}/".encode()) % 2 == 1 for c in train.customer_id])
+    before = np.zeros(len(texts))
+    for side in (is_second, ~is_second):
+        before[side] = _rates(texts[side], texts[~side], label[~side])
+    return before, _rates(later, texts, label)
+
+
+def _rates(wanted: pd.Series, levels: pd.Series, label: Floats) -> Floats:
+    """Rate of each level, shrunk, less the mean; unknown levels stand at the mean."""
+    if not len(label):
+        return np.zeros(len(wanted))
     average = float(label.mean())
-    texts = early.where(early.notna(), "")
-    groups = pd.Series(label).groupby(texts.to_numpy())
-    # Shrunk, so that levels of one customer do not tell that customer's answer.
-    rates = (groups.sum() + 20 * average) / (groups.count() + 20)
-    return tuple(  # type: ignore[return-value]
-        column.where(column.notna(), "").map(rates).fillna(average).to_numpy(dtype=float)
-        for column in (early, late)
-    )
+    groups = pd.Series(label).groupby(levels.to_numpy())
+    rates = (groups.sum() + 20 * average) / (groups.count() + 20) - average
+    return np.asarray(wanted.map(rates).fillna(0.0), dtype=float)
 
 
 def _alone(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 
 from insight_lib.findings import (
@@ -52,61 +52,124 @@ _EVIDENCE = ("transactions", "customer_features")
 
 
 def is_better_than_guessing(board: Board) -> bool:
-    """Whether the chosen model surely ranks customers better than chance."""
-    guess = 0.5 if board.target.kind == "binary" else 0.0
-    return board.contender(board.chosen).ranking.lower > guess
+    """Whether the chosen model surely ranks customers better than chance, lately as well."""
+    guess = _guess(board)
+    return board.contender(board.chosen).ranking.lower > guess and board.latest.lower > guess
 
 
-def describe_prediction(board: Board) -> Finding:
+def is_good_enough(board: Board, *, smallest_auc: float) -> bool:
+    """Whether the chosen model may be used: better than guessing, and by enough.
+
+    The latest period has to reach it on its own: a mean over older ones speaks of a world
+    that may be gone.
+
+    Args:
+        smallest_auc: Of a yes or no; an amount needs to be better than guessing.
+    """
+    if not is_better_than_guessing(board):
+        return False
+    if board.target.kind != "binary":
+        return True
+    mark = board.contender(board.chosen).ranking
+    return min(mark.value, board.latest.value) >= smallest_auc
+
+
+def _guess(board: Board) -> float:
+    return 0.5 if board.target.kind == "binary" else 0.0
+
+
+def _beats_a_lottery(board: Board) -> bool:
+    """Whether the customers that capacity reaches surely hold more than as many by lot."""
+    return board.contender(board.chosen).captured.lower > board.capacity_share
+
+
+def describe_prediction(board: Board, *, smallest_auc: float) -> Finding:
     """How well it can be told who will do it, and what that is worth."""
     target, mark = board.target, board.contender(board.chosen)
-    reach = _share(board.capacity_share, mark.ranking.n, mark.ranking.as_of)
-    if not is_better_than_guessing(board):
-        statement = Prose("We cannot yet tell who will {title}.", title=_most(target))
-        so_what = Prose(
-            "Do not pick customers by this score: likely {ranking:range} {unit}, and guessing is "
-            "within that range.",
+    is_usable = is_good_enough(board, smallest_auc=smallest_auc)
+    if is_usable:
+        statement, so_what = _told(board), _advised(board)
+        verdict = Verdict.MATTERS
+    elif is_better_than_guessing(board):
+        statement = Prose(
+            "We can hardly tell who will {title}: {ranking:in_hundred} pairs ranked right, "
+            "{latest:in_hundred} lately.",
+            title=target.title,
             ranking=mark.ranking,
+            latest=board.latest,
+        )
+        so_what = Prose(
+            "Do not pick customers by this score: a model takes {smallest:in_hundred}, so none "
+            "goes live.",
+            smallest=_share(smallest_auc, mark.ranking.n, mark.ranking.as_of),
+        )
+        verdict = Verdict.DOES_NOT_MATTER
+    else:
+        is_lately = mark.ranking.lower > _guess(board)
+        faded = is_lately and board.latest.upper < mark.ranking.value
+        shown = board.latest if is_lately else mark.ranking
+        statement = (
+            Prose("We can no longer tell who will {title}.", title=_most(target))
+            if faded
+            else Prose("We cannot yet tell who will {title}.", title=_most(target))
+        )
+        so_what = Prose(
+            "Do not pick customers by this score: {when}likely {ranking:range} {unit}, and "
+            "guessing is within that range.",
+            when="in the latest period " if is_lately else "",
+            ranking=shown,
             unit=_ranking_words(target),
         )
-    else:
-        statement = (
-            Prose(
-                "We can tell who will {title}: {ranking:in_hundred} pairs ranked right.",
-                title=target.title,
-                ranking=mark.ranking,
-            )
-            if target.kind == "binary"
-            else Prose(
-                "We can tell who will {title}: {ranking} of the way from guess to certainty.",
-                title=_most(target),
-                ranking=mark.ranking,
-            )
-        )
-        so_what = Prose(
-            "Start with the {reach} of customers with the highest scores: they hold {captured} "
-            "(likely {captured:range}) of {what} in the next {days}.",
-            reach=reach,
-            captured=mark.captured,
-            what="the spend" if target.kind == "amount" else f"all who {target.title}",
-            days=Measured(
-                value=target.horizon_days,
-                unit="days",
-                n=mark.ranking.n,
-                as_of=mark.ranking.as_of,
-            ),
-        )
+        verdict = Verdict.CANNOT_TELL
     return Finding(
         id=f"prediction.{target.id}",
         rows=("C4.1", "C4.3"),
         statement=statement,
-        verdict=Verdict.MATTERS if is_better_than_guessing(board) else Verdict.CANNOT_TELL,
+        verdict=verdict,
         owner="crm-lead",
         evidence=_EVIDENCE,
         value=mark.ranking,
         good="up",
         so_what=so_what,
         weight=5,
+    )
+
+
+def _told(board: Board) -> Prose:
+    target, mark = board.target, board.contender(board.chosen)
+    if target.kind == "binary":
+        return Prose(
+            "We can tell who will {title}: {ranking:in_hundred} pairs ranked right.",
+            title=target.title,
+            ranking=mark.ranking,
+        )
+    return Prose(
+        "We can tell who will {title}: {ranking} of the way from guess to certainty.",
+        title=_most(target),
+        ranking=mark.ranking,
+    )
+
+
+def _advised(board: Board) -> Prose:
+    target, mark = board.target, board.contender(board.chosen)
+    n, as_of = mark.ranking.n, mark.ranking.as_of
+    words: dict[str, Measured | str] = {
+        "reach": _share(board.capacity_share, n, as_of),
+        "captured": mark.captured,
+        "what": "the spend" if target.kind == "amount" else f"all who {target.title}",
+        "days": Measured(value=target.horizon_days, unit="days", n=n, as_of=as_of),
+    }
+    if not _beats_a_lottery(board):
+        return Prose(
+            "Do not start with the highest scores alone: the {reach} at the top hold {captured} "
+            "(likely {captured:range}) of {what} in the next {days}, and as many drawn by lot hold "
+            "as much.",
+            **words,
+        )
+    return Prose(
+        "Start with the {reach} of customers with the highest scores: they hold {captured} "
+        "(likely {captured:range}) of {what} in the next {days}.",
+        **words,
     )
 
 
@@ -223,18 +286,26 @@ def describe_driver(board: Board, drivers: Sequence[Driver]) -> Finding:
 
 
 def describe_leakage(
-    leaks: Mapping[str, Sequence[Leak]], *, n_models: int, n_features: int, as_of: date
+    leaks: Mapping[str, Sequence[Leak]],
+    *,
+    n_models: int,
+    n_features: int,
+    as_of: date,
+    undated: Collection[str] = (),
 ) -> list[Gate | Check]:
     """The gate that stops models which know the future, and what deserves a look.
 
     Args:
         leaks: By what was tested (a target's title, or the features).
         n_models: Models tested, over all targets.
+        undated: Features without a day on which they were known, such as traits that a
+            customer table holds as they are now; no test on earlier days can speak of them.
     """
-    proofs = [(where, leak) for where, found in leaks.items() for leak in found if leak.is_proof]
-    others = [
-        (where, leak) for where, found in leaks.items() for leak in found if not leak.is_proof
-    ]
+    every = [(where, leak) for where, found in leaks.items() for leak in found]
+    proofs = [(where, leak) for where, leak in every if leak.is_proof]
+    faded = [(where, leak) for where, leak in every if leak.kind == "fades"]
+    others = [(w, leak) for w, leak in every if not leak.is_proof and leak.kind != "fades"]
+    undated = sorted(undated)
     models = counted(n_models, n_models, as_of)
     gate = Gate(
         id="prediction.leakage",
@@ -254,30 +325,57 @@ def describe_leakage(
         so_what=Prose("Take out or date: {listed}.", listed=_listed(proofs))
         if proofs
         else Prose(
-            "All {n} features are the same when the days after the cut are taken away, and none "
-            "tells more than it can know.",
-            n=counted(n_features, n_models, as_of),
+            "{n} features are the same when the days after the cut are taken away, and none nearly "
+            "gives the answer away.{untested}",
+            n=counted(n_features - len(undated), n_models, as_of),
+            untested=f" Not tested, because they show the state of the extract and not of the "
+            f"day: {', '.join(in_words(name) for name in undated)}."
+            if undated
+            else "",
         ),
         blocks=("monitoring", "decisions"),
         weight=8 if proofs else 1,
     )
-    if not others:
-        return [gate]
-    return [
-        gate,
-        Check(
-            id="prediction.leakage.strong_feature",
-            rows=("C4.3",),
-            statement=Prose(
-                "{n} features tell more than all others together.",
-                n=counted(len(others), n_models, as_of),
-            ),
-            verdict=Verdict.REVIEW,
-            owner="analyst",
-            evidence=_EVIDENCE,
-            so_what=Prose("Make sure of the day it is known: {listed}.", listed=_listed(others)),
-        ),
-    ]
+    found: list[Gate | Check] = [gate]
+    if faded:
+        found.append(
+            Check(
+                id="prediction.leakage.drift",
+                rows=("C4.3", "C4.4"),
+                statement=Prose(
+                    "{n} {word} far less of customers lately than before.",
+                    n=counted(len(faded), n_models, as_of),
+                    word="feature tells" if len(faded) == 1 else "features tell",
+                ),
+                verdict=Verdict.REVIEW,
+                owner="analyst",
+                evidence=_EVIDENCE,
+                so_what=Prose(
+                    "Customers behave differently, or the feature is recorded differently: no new "
+                    "model goes live on it before someone has looked. {listed}.",
+                    listed=_listed(faded).capitalize(),
+                ),
+            )
+        )
+    if others:
+        found.append(
+            Check(
+                id="prediction.leakage.strong_feature",
+                rows=("C4.3",),
+                statement=Prose(
+                    "{n} {word} more than all others together.",
+                    n=counted(len(others), n_models, as_of),
+                    word="feature tells" if len(others) == 1 else "features tell",
+                ),
+                verdict=Verdict.REVIEW,
+                owner="analyst",
+                evidence=_EVIDENCE,
+                so_what=Prose(
+                    "Make sure of the day it is known: {listed}.", listed=_listed(others)
+                ),
+            )
+        )
+    return found
 
 
 def describe_gaps(

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, timedelta
 
-from insight_lib.findings import Check, Estimate, Finding, Measured, Prose, Verdict, counted
+from insight_lib.findings import (
+    Check,
+    Estimate,
+    Finding,
+    Measured,
+    Need,
+    Prose,
+    Verdict,
+    counted,
+)
 from insight_lib.prediction.drift import Drift, Shift
 from insight_lib.prediction.explain import in_words
 from insight_lib.prediction.performance import (
@@ -76,6 +85,35 @@ def describe_model(*, source: str, trained_until: date, n_trained: int, as_of: d
             advice="A promotion changes the model watched from the next run on."
             if is_live
             else "Promote a model on the page before; this page then watches it.",
+        ),
+    )
+
+
+def describe_unseen(
+    target: Target, *, learned_until: date, horizon_days: int, as_of: date
+) -> Check:
+    """A model of which no outcome has come yet: retrained more often than outcomes come.
+
+    Its performance is not known, and no word on it must not read as none being needed.
+    """
+    ready = learned_until + timedelta(days=horizon_days)
+    return Check(
+        id=f"monitoring.performance.{target.id}",
+        rows=("M5.2",),
+        statement=Prose(
+            "Whether the model still tells who will {title} cannot be measured before {day}.",
+            title=target.title,
+            day=ready,
+        ),
+        verdict=Verdict.NOT_MEASURABLE,
+        owner="analyst",
+        evidence=("transactions",),
+        needs=(Need(table="transactions"),),
+        so_what=Prose(
+            "It learned up to {learned}, and its outcomes take {days}. Retrain no more often than "
+            "that, or it is never watched.",
+            learned=learned_until,
+            days=Measured(value=horizon_days, unit="days", n=1, as_of=as_of),
         ),
     )
 

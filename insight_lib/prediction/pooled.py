@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import stats
 
 from insight_lib.findings import TooFew
 from insight_lib.prediction.scorer import FORMAT, score
@@ -24,6 +25,7 @@ from insight_lib.prediction.scorer import FORMAT, score
 Floats = NDArray[np.float64]
 
 BASE_RATE = "(base rate)"
+_USUAL_SPREAD = 0.5  # of log odds between markets; rates of 12 and 18% are so far apart
 POOLED_INPUTS = (
     "days_since_last_order",
     "n_orders",
@@ -218,15 +220,28 @@ def pooled_document(
 
 
 def _local_rate(pooled: PooledCoefficient, label: pd.Series | None) -> float:
-    """Base rate of this market: the others', drawn towards its own by precision."""
-    logit, variance = pooled.mean, pooled.between + pooled.standard_error**2
+    """Base rate of this market: the others', drawn towards its own by precision.
+
+    A few markets that happen to be alike do not say that the next one is: what a new market
+    may differ by is the prediction interval of so many markets (Higgins, Thompson and
+    Spiegelhalter, 2009), with as few degrees of freedom as there are markets beyond one, and at
+    least the spread that markets of one kind usually have. Where the own outcomes surely differ
+    from it, they speak alone.
+    """
+    logit = pooled.mean
     own = label.dropna().to_numpy(dtype=float) if label is not None else np.array([])
-    if len(own):
-        yes, no = own.sum() + 0.5, len(own) - own.sum() + 0.5  # Haldane (1956)
-        own_logit, own_variance = math.log(yes / no), 1 / yes + 1 / no
-        weight = variance / (variance + own_variance)
-        logit += weight * (own_logit - logit)
-    return 1 / (1 + math.exp(-logit))
+    if not len(own):
+        return 1 / (1 + math.exp(-logit))
+    yes, no = own.sum() + 0.5, len(own) - own.sum() + 0.5  # Haldane (1956)
+    own_logit, own_variance = math.log(yes / no), 1 / yes + 1 / no
+    between = max(pooled.between, _USUAL_SPREAD**2)
+    factor = float(stats.t.ppf(0.975, max(pooled.n_markets - 1, 1)) / stats.norm.ppf(0.975))
+    variance = (between + pooled.standard_error**2) * factor**2
+    distance = abs(own_logit - logit)
+    if distance > float(stats.norm.ppf(0.975)) * math.sqrt(own_variance + pooled.standard_error**2):
+        return 1 / (1 + math.exp(-own_logit))
+    weight = variance / (variance + own_variance)
+    return 1 / (1 + math.exp(-(logit + weight * (own_logit - logit))))
 
 
 def _intercept(document: dict[str, Any], features: pd.DataFrame, rate: float) -> float:

@@ -8,8 +8,10 @@ score: another score needs another decision, and what was rejected once never le
 from __future__ import annotations
 
 import csv
+import io
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -45,12 +47,13 @@ class Stakes:
     """Which scores wait for a person.
 
     Attributes:
-        smallest_amount: Expected amount (score times value) from which on a score waits.
+        smallest_amount: Expected amount (score times value) from which on a score waits; every
+            score waits where it is not known in the market's currency.
         high_stakes_targets: Targets of which every score waits.
         n_reviewers: Different people who have to release a score.
     """
 
-    smallest_amount: float
+    smallest_amount: float | None
     high_stakes_targets: Collection[str] = ()
     n_reviewers: int = 1
 
@@ -70,6 +73,11 @@ class Split:
     queue: pd.DataFrame
     rejected: pd.DataFrame
     n_reviewed: int
+
+
+def same_person(by: str) -> str:
+    """One spelling of a person or role: case, accents' form and spaces make nobody another."""
+    return " ".join(unicodedata.normalize("NFKC", by).casefold().replace("_", "-").split())
 
 
 def score_text(score: float) -> str:
@@ -99,11 +107,13 @@ def add_stakes(
     is_amount = scores["target"].isin(list(amount_targets))
     at_stake = scores["score"].astype(float) * value.where(~is_amount, 1.0)
     is_declared = scores["target"].isin(list(stakes.high_stakes_targets))
-    is_large = at_stake.abs() >= stakes.smallest_amount
+    limit = stakes.smallest_amount
+    is_large = at_stake.abs() >= (limit if limit is not None else 0.0)
     because = np.select(
         [is_declared.to_numpy(), at_stake.isna().to_numpy(), is_large.to_numpy()],
         ["every score of this target is high-stakes", "what is at stake is not known",
-         "the amount at stake is large"],
+         "the amount at stake is large" if limit is not None
+         else "from where on a person decides is declared in another currency"],
         default="",
     )  # fmt: skip
     return scores.assign(stakes_amount=at_stake, held_because=because)
@@ -125,7 +135,7 @@ def split_released(
     for decision in decisions:
         bound = _bound(decision)
         if decision["verdict"] == RELEASE:
-            released_by.setdefault(bound, set()).add(str(decision["by"]))
+            released_by.setdefault(bound, set()).add(same_person(str(decision["by"])))
         else:
             rejected.add(bound)
     names = [_bound(row) for row in scores[list(_BOUND)].to_dict("records")]
@@ -175,19 +185,31 @@ def write_queue_csv(queue: pd.DataFrame, path: Path) -> None:
             writer.writerow([*map(_harmless, cells), "", "", ""])
 
 
-def read_decisions_csv(path: Path, queue: pd.DataFrame, *, day: date) -> list[dict[str, str]]:
+def write_sheet(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table for a spreadsheet; no cell of it can be taken for a formula."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(list(frame.columns))
+        for row in frame.itertuples(index=False):
+            writer.writerow([_harmless(str(cell)) for cell in row])
+
+
+def read_decisions_csv(
+    path: Path, queue: pd.DataFrame, *, day: date, roles: Collection[str] | None = None
+) -> list[dict[str, str]]:
     """The decisions of a filled-in queue; lines without a verdict are left open.
+
+    Spreadsheets save as they are used to: with commas, semicolons or tabs, in UTF-8, UTF-16 or
+    the code page of Western Windows, and with a comma in numbers. All of these are read.
 
     Args:
         queue: The queue as it stands now; a decision on anything else is a fault.
+        roles: Who may decide, as `by`; anybody if not given.
 
     Raises:
         DecisionFaults: Everything that is wrong with the file.
     """
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        header = reader.fieldnames or []
-        lines = list(reader)
+    header, lines = _read_sheet(path)
     wanted = (*_BOUND, *_DECISION_COLUMNS)
     faults = [f"column {name!r}: missing" for name in wanted if name not in header]
     if faults:
@@ -196,11 +218,16 @@ def read_decisions_csv(path: Path, queue: pd.DataFrame, *, day: date) -> list[di
     seen: dict[tuple[str, ...], int] = {}
     found = []
     for number, line in enumerate(lines, start=2):
-        row = {name: _plain(line[name] or "").strip() for name in wanted}
+        row = {name: _plain(line.get(name) or "").strip() for name in wanted}
+        if re.fullmatch(r"-?\d+,\d+", row["score"]):
+            row["score"] = row["score"].replace(",", ".")
+        row["verdict"] = row["verdict"].lower()
         if not any(row[name] for name in _DECISION_COLUMNS):
             continue
         who = (row["customer_id"], row["target"])
         own = _faults_of(row["verdict"], row["by"], row["why"])
+        if roles is not None and row["by"] and same_person(row["by"]) not in roles:
+            own.append(f"by {row['by']!r}: no role of the register of owners")
         if who not in waiting:
             own.append("not in the queue")
         elif _bound_or_none(row) != waiting[who]:
@@ -217,6 +244,31 @@ def read_decisions_csv(path: Path, queue: pd.DataFrame, *, day: date) -> list[di
     if faults:
         raise DecisionFaults(path, faults)
     return found
+
+
+_ENCODINGS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+
+
+def _read_sheet(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Header and lines of a sheet, whatever spreadsheet has saved it.
+
+    Raises:
+        DecisionFaults: It is no text.
+    """
+    raw = path.read_bytes()
+    encoding = next((name for mark, name in _ENCODINGS if raw.startswith(mark)), "utf-8")
+    try:
+        text = raw.decode(encoding)
+    except UnicodeDecodeError:
+        text = raw.decode("cp1252", errors="replace")
+    if "\x00" in text:
+        raise DecisionFaults(path, ["this is no text; save the sheet as CSV"])
+    first = text.split("\n", 1)[0]
+    separator = max(",;\t", key=first.count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
+    header = [name.strip() for name in reader.fieldnames or []]
+    reader.fieldnames = header
+    return header, list(reader)
 
 
 def review_form(
@@ -284,12 +336,16 @@ def estimate_agreement(
     Interval of kappa by its large-sample variance (Fleiss, Cohen and Everitt, 1969).
 
     Raises:
-        TooFew: No item, or both judges always say the same one thing.
+        TooFew: No item, or a judge only ever says one thing: then agreement beyond chance
+            is nothing by construction, whatever the other says.
     """
     kinds = sorted({*first, *second})
     n = len(first)
-    if n == 0 or len(kinds) < 2:
-        raise TooFew(f"{n} judgements of {len(kinds)} kinds, and it takes two kinds")
+    if n == 0:
+        raise TooFew("nobody has decided on a score of this page yet")
+    for judge, who in ((first, "people"), (second, "the model")):
+        if len(set(judge)) < 2:
+            raise TooFew(f"{who} said {judge[0]} on all {n} scores, so nothing can be compared")
     table = np.zeros((len(kinds), len(kinds)))
     for a, b in zip(first, second, strict=True):
         table[kinds.index(a), kinds.index(b)] += 1

@@ -167,7 +167,9 @@ def _open_category(tables: Mapping[str, ir.Table], windows: Windows, as_of: date
     if products is None or "department" not in products.columns:
         return None
     since = as_of - timedelta(days=windows.history_days)
-    parts = department_days(tables["transactions"], products, since=since)
+    parts = department_days(
+        tables["transactions"], products, since=since, free_orders_count=windows.free_orders_count
+    )
     recent = parts.filter(parts.has_bought)
     total = recent.customer_id.nunique().execute()
     by_department = recent.group_by("department").agg(
@@ -205,6 +207,7 @@ class Plan:
                 horizon_days=own.horizon_days,
                 history_days=own.history_days,
                 active_days=own.active_days,
+                free_orders_count=parameters.general.free_orders_count,
             ),
             most_snapshots=own.most_snapshots,
             most_customers=own.most_customers,
@@ -361,6 +364,11 @@ def _features(
     return base.sort_values(["cut", "customer_id"], ignore_index=True)
 
 
+def undated_traits(columns: Sequence[str]) -> list[str]:
+    """Features that the customer table holds as they are now, without a day."""
+    return [name for name in columns if name in _TRAITS]
+
+
 def _pulled(part: ir.Table) -> pd.DataFrame:
     frame: pd.DataFrame = part.to_pandas()
     return frame.assign(cut=pd.to_datetime(frame["cut"]))
@@ -405,7 +413,12 @@ def _bought_in(
 ) -> ir.Table:
     """Days on which customers bought in a department, from the first history on."""
     since = base["cut"].min().date() - timedelta(days=windows.history_days)
-    days = department_days(tables["transactions"], tables["products"], since=since)
+    days = department_days(
+        tables["transactions"],
+        tables["products"],
+        since=since,
+        free_orders_count=windows.free_orders_count,
+    )
     return days.filter((days.department == category) & days.has_bought)
 
 
@@ -453,7 +466,9 @@ def _outcomes(
         still = still.group_by(["now", "customer_id"]).agg(n=still.count()).rename(cut="now")
         found["churn"] = _looked_up(base, still, "n").isna().astype(float)
     if {"lapse", "repeat", "value"} & set(names):
-        parts = ahead(order_parts(tables["transactions"]))
+        parts = ahead(
+            order_parts(tables["transactions"], free_orders_count=windows.free_orders_count)
+        )
         after = parts.group_by(["cut", "customer_id"]).agg(
             n_after=parts.has_bought.sum(), amount_after=parts.amount.sum().cast("float64")
         )

@@ -60,6 +60,9 @@ class Channel:
         return min(n_customers, math.floor(self.hours * 60 / self.minutes_per_contact + 1e-9))
 
 
+RULES = ("no consent", "contacted lately", "contacted often enough", "open complaint")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ContactRules:
     """Who is not contacted, whatever the value."""
@@ -79,11 +82,16 @@ class RuleCount:
 
 @dataclass(frozen=True, kw_only=True)
 class Eligibility:
-    """Customers who may be contacted, and whom each rule removes."""
+    """Customers who may be contacted, and whom each rule removes.
+
+    Attributes:
+        not_recorded: Rules that cannot bite, because nothing of what they ask is on record.
+    """
 
     customers: tuple[str, ...]
     n_all: int
     rules: tuple[RuleCount, ...]
+    not_recorded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,12 +139,13 @@ def apply_contact_rules(
     Args:
         customers: Index customer_id; has_consent (for activation; missing counts as no),
             days_since_contact (missing: never), n_contacts (in the window),
-            has_open_complaint (missing counts as yes: it has not been looked at).
+            has_open_complaint (missing counts as yes: it has not been looked at). A column of
+            contacts or complaints that is absent is not recorded: its rules are named as such.
 
     Raises:
-        KeyError: A column is missing; all missing ones are named.
+        KeyError: Consent is missing.
     """
-    needed = ("has_consent", "days_since_contact", "n_contacts", "has_open_complaint")
+    needed = ("has_consent",)
     if absent := [c for c in needed if c not in customers.columns]:
         raise KeyError(f"contact rules need the columns {', '.join(absent)}")
 
@@ -144,14 +153,15 @@ def apply_contact_rules(
         values = customers[column].astype("boolean").fillna(missing)
         return values.to_numpy(dtype=bool)
 
-    since = customers["days_since_contact"].to_numpy(dtype=float, na_value=np.inf)
-    count = customers["n_contacts"].to_numpy(dtype=float, na_value=0.0)
-    broken = {
-        "no consent": ~flag("has_consent", False),
-        "contacted lately": since < rules.rest_days,
-        "contacted often enough": count >= rules.most_contacts,
-        "open complaint": flag("has_open_complaint", True),
-    }
+    broken = {"no consent": ~flag("has_consent", False)}
+    if "days_since_contact" in customers:
+        since = customers["days_since_contact"].to_numpy(dtype=float, na_value=np.inf)
+        broken["contacted lately"] = since < rules.rest_days
+    if "n_contacts" in customers:
+        count = customers["n_contacts"].to_numpy(dtype=float, na_value=0.0)
+        broken["contacted often enough"] = count >= rules.most_contacts
+    if "has_open_complaint" in customers:
+        broken["open complaint"] = flag("has_open_complaint", True)
     times = np.sum(list(broken.values()), axis=0)
     n = len(customers)
 
@@ -165,6 +175,7 @@ def apply_contact_rules(
             RuleCount(rule=name, removed=counted(mask), removed_alone=counted(mask & (times == 1)))
             for name, mask in broken.items()
         ),
+        not_recorded=tuple(name for name in RULES if name not in broken),
     )
 
 

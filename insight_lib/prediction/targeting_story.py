@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date, timedelta
 
 import pandas as pd
@@ -29,7 +29,7 @@ _RULE_WORDS = {
 }
 
 
-def describe_targeting(result: Targeting) -> Finding:
+def describe_targeting(result: Targeting, *, margin_share: float | None = None) -> Finding:
     """Whom to contact, and what it is worth against simpler ways to use the hours."""
     value = result.value
     n_contacts = Measured(
@@ -52,7 +52,9 @@ def describe_targeting(result: Targeting) -> Finding:
         id="decisions.targeting",
         rows=("C4.7",),
         statement=Prose(
-            "Contact {n} customers: worth about {value} after cost.", n=n_contacts, value=value
+            "Contact {n} customers: worth about {value} of margin after the cost of contacts.",
+            n=n_contacts,
+            value=value,
         ),
         verdict=Verdict.MATTERS if is_sure else Verdict.CANNOT_TELL,
         owner="crm-lead",
@@ -60,8 +62,16 @@ def describe_targeting(result: Targeting) -> Finding:
         value=value,
         good="up",
         so_what=Prose(
-            "{advice} Likely {value:range}. The same hours by lot bring {lot}{recent}. All this "
-            "holds if the value given is what a contact changes.",
+            "{advice} Likely {value:range}. The same hours by lot bring {lot}{recent}.{margin} All "
+            "this holds if the value given is what a contact changes.",
+            margin=Prose("")
+            if margin_share is None
+            else Prose(
+                " Reckoned at a margin of {share} of what they spend who stay.",
+                share=Measured(
+                    value=margin_share, unit="share", n=result.n_eligible, as_of=value.as_of
+                ),
+            ),
             advice="Contact them in the order of the list."
             if is_sure
             else "Try it on part of the list first: chance alone could eat the gain.",
@@ -137,15 +147,32 @@ def describe_rules(result: Eligibility, *, as_of: date) -> Finding:
         evidence=("consents", "assignments"),
         value=left,
         so_what=Prose(
-            "{first}: {removed} customers; {alone} of them could be contacted but for this rule.",
+            "{first}: {removed} customers; {alone} of them could be contacted but for this rule."
+            "{silent}",
             first=f"Most removed: who {_RULE_WORDS[top.rule]}",
             removed=top.removed,
             alone=top.removed_alone,
+            silent=_silent(result.not_recorded),
         )
         if top.removed.value
-        else Prose("No rule removes anyone."),
+        else Prose(
+            "No rule that can bite removes anyone.{silent}", silent=_silent(result.not_recorded)
+        ),
         weight=2,
     )
+
+
+_CONTACTS = ("contacted lately", "contacted often enough")
+
+
+def _silent(rules: Collection[str]) -> str:
+    """What is not on record, so that its rules cannot bite."""
+    said = []
+    if any(rule in rules for rule in _CONTACTS):
+        said.append(" Contacts are not recorded, so the rest between two contacts cannot bite.")
+    if "open complaint" in rules:
+        said.append(" Complaints are not recorded, so nobody is spared for one.")
+    return "".join(said)
 
 
 def rules_table(result: Eligibility, *, minimum_cell_size: int) -> Table:
@@ -162,7 +189,8 @@ def rules_table(result: Eligibility, *, minimum_cell_size: int) -> Table:
         rows=tuple(
             (_RULE_WORDS[r.rule].capitalize(), shown(r.removed), shown(r.removed_alone))
             for r in result.rules
-        ),
+        )
+        + tuple((_RULE_WORDS[r].capitalize(), "not recorded", "–") for r in result.not_recorded),
         note="A customer may be removed by several rules.",
     )
 

@@ -68,17 +68,63 @@ class SideBySide:
     n_respondents: int
 
 
+_MISSING_CODES = (-1.0, 8.0, 9.0, 88.0, 97.0, 98.0, 99.0, 997.0, 998.0, 999.0)
+_CODE_FACTOR = 3.0
+
+
+def within_scale(
+    surveys: pd.DataFrame, scale: tuple[float, float] | None
+) -> tuple[pd.DataFrame, int]:
+    """Answers on the scale, and how many lie off it.
+
+    Args:
+        scale: Lowest and highest answer, if they are declared. Otherwise a usual code of no
+            answer (99 and the like) counts as off the scale of a question where it stands
+            apart: three times as high as every other answer, or the only one below zero.
+    """
+    answer = surveys["answer"].astype(float)
+    if scale is not None:
+        is_off = answer.notna() & ~answer.between(*scale)
+    else:
+        is_off = pd.Series(False, index=surveys.index)
+        for _, mine in answer.groupby(surveys["question"]):
+            values = sorted(mine.dropna().unique())
+            codes = [v for v in values if v in _MISSING_CODES]
+            others = [v for v in values if v not in _MISSING_CODES]
+            if not others:
+                continue
+            apart = [v for v in codes if v > _CODE_FACTOR * max(others) or v < min(0.0, *others)]
+            is_off.loc[mine.index] = mine.isin(apart)
+    return surveys.assign(answer=answer.mask(is_off)), int(is_off.sum())
+
+
 def survey_answers(surveys: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series[float]]:
-    """Latest complete answers per customer, and their design weights.
+    """Latest complete answers per customer, and their design weights; one where there are none.
 
     Returns:
         Customers (index) by questions, and one weight per customer.
     """
-    given = surveys.dropna(subset=["customer_id", "answer"]).sort_values("asked_at")
+    given = surveys.dropna(subset=["customer_id", "answer"]).sort_values("asked_at", kind="stable")
     latest = given.groupby(["customer_id", "question"]).tail(1)
-    answers = latest.pivot(index="customer_id", columns="question", values="answer").dropna()
+    wide = latest.pivot(index="customer_id", columns="question", values="answer")
+    answers = wide[_asked_together(wide)].dropna()
+    if "design_weight" not in latest.columns:
+        return answers.astype(float), pd.Series(1.0, index=answers.index)
     weights = latest.groupby("customer_id")["design_weight"].last().reindex(answers.index)
     return answers.astype(float), weights.fillna(1.0).astype(float)
+
+
+def _asked_together(wide: pd.DataFrame) -> list[str]:
+    """The questions that the most people answered all of; waves may ask different ones.
+
+    Of the sets of questions that somebody answered, the one with most answers given by people
+    who answered all of it; ties by name.
+    """
+    is_given = wide.notna()
+    sets = sorted({tuple(q for q in wide.columns if row[q]) for row in is_given.to_dict("records")})
+    whole = {s: int(is_given[list(s)].all(axis=1).sum()) * len(s) for s in sets if s}
+    best = min(whole, key=lambda s: (-whole[s], -len(s), s), default=tuple(wide.columns))
+    return list(best)
 
 
 def raked_to_customers(weights: pd.Series[float], people: pd.DataFrame) -> pd.Series[float]:
@@ -136,7 +182,8 @@ def compare_solutions(
     if answers is not None:
         spaces["attitudinal"] = _scaled(answers.reindex(customers), weight)
         spaces["hybrid"] = np.hstack(list(spaces.values()))
-    known = pd.get_dummies(traits.reindex(customers).astype("object").fillna("not stated"))
+    told = traits.reindex(customers).astype("object").fillna("not stated")
+    known = pd.get_dummies(told) if len(told.columns) else told
     outcome = np.log1p(next_orders.reindex(customers).to_numpy(dtype=float))
     rng = np.random.default_rng(seed)
     parts = {

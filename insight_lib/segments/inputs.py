@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from insight_lib.findings import TooFew
+from insight_lib.orders import sold
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -215,7 +216,7 @@ def lines_between(lines: ir.Table, days: tuple[date, date]) -> ir.Table:
 
 def enough_orders(lines: ir.Table, minimum_order_days: int) -> pd.Index:
     """Customers with orders on enough days, by customer_id."""
-    known = lines.filter(lines.customer_id.notnull() & (lines.quantity > 0))
+    known = lines.filter(lines.customer_id.notnull() & sold(lines, free_orders_count=True))
     days = known.group_by("customer_id").agg(n=known.ordered_local.date().nunique())
     chosen = days.filter(days.n >= minimum_order_days).order_by("customer_id")
     return pd.Index(chosen.customer_id.to_pandas(), name="customer_id")
@@ -287,18 +288,19 @@ def account_amounts(lines: ir.Table, contracts: pd.DataFrame) -> pd.DataFrame:
         contracts: As in `schema.TABLES`, of the same market.
 
     Returns:
-        Customers (index) by mean_order_amount, seats, seat_amount.
+        Customers (index) by mean_order_amount, seats, seat_amount; by monthly_amount where
+        seats are not recorded.
     """
     latest = contracts.sort_values(["customer_id", "start_date", "contract_id"])
     latest = latest.groupby("customer_id").last()
-    seats = latest["seats"].astype(float)
-    return pd.DataFrame(
-        {
-            "mean_order_amount": order_amounts(lines)["mean_order_amount"],
-            "seats": seats,
-            "seat_amount": latest["monthly_amount"].astype(float) / seats.where(seats > 0),
-        }
-    )
+    monthly = latest["monthly_amount"].astype(float)
+    found = {"mean_order_amount": order_amounts(lines)["mean_order_amount"]}
+    if "seats" in latest:
+        seats = latest["seats"].astype(float)
+        found |= {"seats": seats, "seat_amount": monthly / seats.where(seats > 0)}
+    else:
+        found["monthly_amount"] = monthly
+    return pd.DataFrame(found)
 
 
 def range_turnover(lines: ir.Table, earlier: ir.Table) -> float | None:

@@ -49,76 +49,104 @@ class Lift:
 
 
 def estimate_lifts(
-    counts: Mapping[str, pd.DataFrame],
-    segment: pd.Series[str],
+    parts: Sequence[tuple[Mapping[str, pd.DataFrame], pd.Series[str]]],
     *,
     as_of: date,
     minimum_cell_size: int,
     level: float = 0.95,
 ) -> list[Lift]:
-    """Share of each feature in a segment against all other customers.
+    """Share of each feature in a segment against all other customers, whether grouped or not.
 
-    Ratio of two independent ratios on the log scale, each with customers as the units
-    (delta method); the intervals hold for all features of a kind together (Bonferroni).
+    Measured on purchases that did not decide on the group: each part is counted by the
+    segments that the other purchases put its customers into, and the parts add up. Ratio of
+    two ratios on the log scale with customers as the units (delta method); the intervals hold
+    for all features of a kind together (Bonferroni).
 
     Args:
-        counts: Kind to customers (index) by features, e.g. pieces per department.
-        segment: Segment of each customer (index).
+        parts: Purchases (kind to customers by features, in pieces) with the segment of the
+            grouped customers (index); customers with purchases and no segment are others.
         minimum_cell_size: Features that fewer customers of the segment have are left out.
 
     Returns:
         By segment, largest lift first.
 
     Raises:
-        TooFew: There is one segment only, so nothing to compare with.
+        TooFew: There is nobody to compare with.
     """
-    names = sorted(segment.unique())
-    if len(names) < 2:
-        raise TooFew("one segment only, so there is nothing to compare it with")
+    names = sorted({str(name) for _, segment in parts for name in segment.unique()})
+    if not names:
+        raise TooFew("no segment, so there is nothing to compare")
     found: list[Lift] = []
-    for kind, frame in counts.items():
-        table = frame.reindex(segment.index).fillna(0.0)
-        x, total = table.to_numpy(dtype=float), table.sum(axis=1).to_numpy(dtype=float)
-        z = float(stats.norm.ppf(1 - (1 - level) / (2 * max(table.shape[1] * len(names), 1))))
+    for kind in sorted({kind for counts, _ in parts for kind in counts}):
+        frames = [(counts[kind], segment) for counts, segment in parts if kind in counts]
+        everyone = sorted({c for frame, _ in frames for c in frame.index})
+        features = sorted({str(f) for frame, _ in frames for f in frame.columns})
+        z = float(stats.norm.ppf(1 - (1 - level) / (2 * max(len(features) * len(names), 1))))
+        tables = [
+            (
+                frame.reindex(index=everyone, columns=features).fillna(0.0).to_numpy(dtype=float),
+                segment.reindex(everyone).to_numpy(dtype=object),
+            )
+            for frame, segment in frames
+        ]
         for name in names:
-            inside = (segment == name).to_numpy()
-            for j, feature in enumerate(table.columns):
-                n = int((x[inside, j] > 0).sum())
+            is_in = [label == name for _, label in tables]
+            x, other = (
+                sum(
+                    (t * mask[:, None] for (t, _), mask in zip(tables, masks, strict=True)),
+                    np.zeros((len(everyone), len(features))),
+                )
+                for masks in (is_in, [~mask for mask in is_in])
+            )
+            if not x.any() or not other.any():
+                continue
+            for j, feature in enumerate(features):
+                n = int((x[:, j] > 0).sum())
                 if n < minimum_cell_size:
                     continue
-                (a, va), (b, vb) = (
-                    _log_ratio(x[inside, j], total[inside]),
-                    _log_ratio(x[~inside, j], total[~inside]),
-                )
-                half = z * float(np.sqrt(va + vb))
                 found.append(
                     Lift(
                         segment=name,
                         kind=kind,
-                        feature=str(feature),
-                        ratio=Estimate(
-                            value=float(np.exp(a - b)),
-                            lower=float(np.exp(a - b - half)),
-                            upper=float(np.exp(a - b + half)),
-                            unit="ratio",
-                            n=n,
-                            as_of=as_of,
-                            level=level,
-                            method="ratio of shares, delta method over customers, Bonferroni",
-                        ),
+                        feature=feature,
+                        ratio=_lift(x, other, j, n=n, z=z, as_of=as_of, level=level),
                     )
                 )
+    if not found and len(names) < 2:
+        raise TooFew("one segment only, so there is nothing to compare it with")
     return sorted(found, key=lambda f: (f.segment, -f.ratio.lower, f.kind, f.feature))
 
 
-def _log_ratio(x: Floats, y: Floats) -> tuple[float, float]:
-    """Log of the ratio of totals and its variance; nothing at all counts as one piece."""
+def _lift(
+    x: Floats, other: Floats, feature: int, *, n: int, z: float, as_of: date, level: float
+) -> Estimate:
+    """One lift; a customer may stand on both sides, in different parts of the purchases."""
+    (a, inside), (b, outside) = (
+        _log_ratio(side[:, feature], side.sum(axis=1)) for side in (x, other)
+    )
+    each = inside - outside
+    half = z * float(np.sqrt(np.square(each).sum()))
+    return Estimate(
+        value=float(np.exp(a - b)),
+        lower=float(np.exp(a - b - half)),
+        upper=float(np.exp(a - b + half)),
+        unit="ratio",
+        n=n,
+        as_of=as_of,
+        level=level,
+        method="ratio of shares on other purchases, delta method over customers, Bonferroni",
+    )
+
+
+def _log_ratio(x: Floats, y: Floats) -> tuple[float, Floats]:
+    """Log of the ratio of totals and each customer's part in its error.
+
+    Nothing at all counts as one piece, whose error is as large as itself.
+    """
     if not x.any():
-        return -float(np.log(y.sum() + 1)), 1.0
+        return -float(np.log(y.sum() + 1)), np.full(len(x), 1.0 / np.sqrt(len(x)))
     ratio = float(x.sum() / y.sum())
-    residual = (x - ratio * y) / y.sum() / ratio
-    n = len(x)
-    return float(np.log(ratio)), float(np.square(residual).sum() * n / max(n - 1, 1))
+    return float(np.log(ratio)), (x - ratio * y) / y.sum() / ratio
 
 
 def suggest_names(lifts: Sequence[Lift], segments: Sequence[str]) -> dict[str, str]:

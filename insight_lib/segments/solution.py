@@ -2,14 +2,17 @@
 
 Chance is made from the same customers: points spread evenly over their principal axes
 (Tibshirani, Walther and Hastie, 2001), and the same columns each shuffled on its own. A
-solution is published only if it is more distinct than both, if every group comes back in
-resamples (Jaccard; Hennig, 2007) and if two periods agree on it (Hubert and Arabie, 1985).
+solution is published only if it is more distinct than both, if fewer customers stand between
+its groups than one cloud would have there (`cloud`), if every group comes back in resamples
+(Jaccard; Hennig, 2007), and if a plan made by group in one half year still beats one plan for
+all in the next. A test that was not made supports nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -17,16 +20,23 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
-from sklearn.metrics import adjusted_rand_score, silhouette_score
+from sklearn.metrics import silhouette_score
 from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
-from insight_lib.findings import TooFew
+from insight_lib.findings import Estimate, TooFew
+from insight_lib.segments.cloud import valley, would_show_kinds
+from insight_lib.statistics import estimate_ratio
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 METHODS = ("k-means", "mixture")
+NO_MORE_THAN_CHANCE = "no more distinct than chance"
+ONE_CLOUD = "as many customers stand between the groups as in one cloud"
+_VALLEY_ERROR = 0.01
+_N_CLOUDS = 19
+_CLOUD_MARGIN = 1.2  # for what drawn customers miss of the real ones
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +46,14 @@ class Thresholds:
     Attributes:
         chance_share: Largest share of chance data sets that may look as distinct.
         smallest_jaccard: For every group, mean over resamples.
-        smallest_agreement: Adjusted Rand index between two periods.
+        smallest_kept: Part of the gain of a plan by group that is left in the half year after;
+            at one half the misplaced customers cost as much as the others bring.
         smallest_customers: In every group, among those the groups were made from.
     """
 
     chance_share: float = 0.05
     smallest_jaccard: float = 0.75
-    smallest_agreement: float = 0.3
+    smallest_kept: float = 0.5
     smallest_customers: int = 50
 
 
@@ -78,7 +89,10 @@ class Candidate:
         silhouette, chance_silhouette: Observed, and the mean that chance reaches.
         is_distinct: Above what chance reaches at this number of groups.
         jaccard: Per group, largest group first.
-        agreement: Adjusted Rand index between two periods; missing if there is one only.
+        valley: How much deeper the shallowest valley between two groups is than the deepest
+            that one cloud has; missing where it was not looked at.
+        kept: Part of the gain of a plan by group left in the half year after; missing if there
+            are no two periods.
         fault: Why it is not published; empty if it may be.
     """
 
@@ -88,7 +102,8 @@ class Candidate:
     chance_silhouette: float
     is_distinct: bool
     jaccard: tuple[float, ...]
-    agreement: float | None
+    valley: float | None
+    kept: Estimate | None
     smallest_customers: int
     fault: str
 
@@ -107,6 +122,8 @@ class Solution:
         probability: Share of resamples that put the customer into the same group.
         chance_share: Share of chance data sets as distinct as the data.
         n_fitted: Customers that the groups were made from.
+        power: How often kinds of customers would show, were all differences of kind; missing
+            where it is not known how much of a difference is chance of few purchases.
     """
 
     customer_id: tuple[str, ...]
@@ -118,6 +135,7 @@ class Solution:
     chance_share: float
     n_fitted: int
     thresholds: Thresholds
+    power: float | None = None
 
     @property
     def k(self) -> int:
@@ -139,6 +157,9 @@ def estimate_segments(
     customer_id: Sequence[str],
     *,
     other_periods: tuple[Floats, Floats] | None = None,
+    one_cloud: Callable[[np.random.Generator], Floats] | None = None,
+    reliability: float | None = None,
+    as_of: date = date.min,
     k_range: tuple[int, int] = (2, 8),
     thresholds: Thresholds | None = None,
     n_chance: int = 39,
@@ -153,7 +174,10 @@ def estimate_segments(
         matrix: Customers by scaled columns.
         customer_id: One per row; rows are put in this order, so their order in the input
             does not matter.
-        other_periods: The same customers described from two periods apart.
+        other_periods: The same customers described from two periods apart, the earlier first.
+        one_cloud: Draws coordinates of customers who differ by degree only; by default even
+            spreads over the principal axes.
+        reliability: Share of the differences that is not chance of few purchases.
         k_range: Fewest and most groups tried.
         n_chance: Chance data sets of each of the two kinds.
         n_fit: More customers than this are sampled, and the rest assigned.
@@ -183,6 +207,7 @@ def estimate_segments(
         chance = _chance_silhouettes(fitted[reference], ks, n_chance=n_chance, rng=rng)
         share = _chance_share(np.array([observed["k-means", k] for k in ks]), chance)
         periods = _ordered(other_periods, order)
+        clouds = _Clouds(fitted[reference], one_cloud, seed=seed)
         candidates: list[Candidate] = []
         refits: dict[tuple[str, int], list[Model]] = {}
         for number, ((method, k), model) in enumerate(models.items()):
@@ -196,11 +221,14 @@ def estimate_segments(
                 chance_silhouette=float(column.mean(axis=1).max()),
                 is_distinct=observed[method, k] > bar,
                 jaccard=(),
-                agreement=None,
+                valley=None,
+                kept=None,
                 smallest_customers=int(sizes.min()),
                 fault="",
             )
             if candidate.is_distinct and share <= limits.chance_share:
+                candidate = replace(candidate, valley=clouds.valley(k))
+            if candidate.valley is not None and candidate.valley > 1:
                 again = [
                     _refit(fitted, model, seed=seed + 1000 * number + r) for r in range(n_resamples)
                 ]
@@ -208,10 +236,15 @@ def estimate_segments(
                 candidate = replace(
                     candidate,
                     jaccard=tuple(np.mean([shares for _, shares in again], axis=0).tolist()),
-                    agreement=_agreement(periods, k, method=method, seed=seed),
+                    kept=_kept(periods, k, method=method, seed=seed, as_of=as_of),
                 )
             candidates.append(replace(candidate, fault=_fault(candidate, share, limits)))
         chosen = _choose(candidates)
+        power = (
+            would_show_kinds(len(reference), reliability=reliability, seed=seed)
+            if reliability is not None and chosen is None
+            else None
+        )
         if chosen is None:
             return Solution(
                 customer_id=ids,
@@ -223,6 +256,7 @@ def estimate_segments(
                 chance_share=share,
                 n_fitted=len(fitted),
                 thresholds=limits,
+                power=power,
             )
         model = models[chosen.method, chosen.k]
         labels = model.assign(x)
@@ -237,6 +271,21 @@ def estimate_segments(
         chance_share=share,
         n_fitted=len(fitted),
         thresholds=limits,
+    )
+
+
+def nobody_differs(customer_id: Sequence[str], *, thresholds: Thresholds) -> Solution:
+    """No groups, because customers differ no more than one customer's own orders do."""
+    return Solution(
+        customer_id=tuple(sorted(customer_id)),
+        model=None,
+        labels=np.zeros(0, dtype=np.int64),
+        probability=np.zeros(0),
+        chosen=None,
+        candidates=(),
+        chance_share=1.0,
+        n_fitted=len(customer_id),
+        thresholds=thresholds,
     )
 
 
@@ -350,25 +399,84 @@ def _ordered(
     return first, second
 
 
-def _agreement(
-    periods: tuple[Floats, Floats] | None, k: int, *, method: str, seed: int
-) -> float | None:
+def _kept(
+    periods: tuple[Floats, Floats] | None, k: int, *, method: str, seed: int, as_of: date
+) -> Estimate | None:
+    """What is left in the later period of the gain of a plan by the earlier one's groups.
+
+    Every customer is planned for by the mean of the own group. Against one plan for all, that
+    takes `2 x kept - 1` times the spread of the plans off the squared error, so that plans by
+    group win from one half on: there the customers who stand in the wrong group by then cost
+    what the others bring. Groups drawn by lot keep nothing.
+    """
     if periods is None:
         return None
-    first, second = (fit_model(p, k, method=method, seed=seed).assign(p) for p in periods)
-    return float(adjusted_rand_score(first, second))
+    first, second = periods
+    labels = fit_model(first, k, method=method, seed=seed).assign(first)
+    middle = first.mean(axis=0)
+    plans = np.array([first[labels == g].mean(axis=0) if (labels == g).any() else middle
+                      for g in range(k)]) - middle  # fmt: skip
+    came = ((second - second.mean(axis=0)) * plans[labels]).sum(axis=1)
+    planned = np.square(plans[labels]).sum(axis=1)
+    if planned.sum() <= 0:
+        return None
+    return estimate_ratio(came, planned, unit="ratio", as_of=as_of)
 
 
 def _fault(candidate: Candidate, chance_share: float, limits: Thresholds) -> str:
     if chance_share > limits.chance_share or not candidate.is_distinct:
-        return "no more distinct than chance"
+        return NO_MORE_THAN_CHANCE
+    if candidate.valley is None or candidate.valley <= 1:
+        return ONE_CLOUD
     if candidate.smallest_customers < limits.smallest_customers:
         return "a group is too small"
     if min(candidate.jaccard) < limits.smallest_jaccard:
         return "a group does not come back in resamples"
-    if candidate.agreement is not None and candidate.agreement < limits.smallest_agreement:
-        return "two periods do not agree on it"
+    if candidate.kept is None:
+        return "there are no two periods with enough customers to see whether it lasts"
+    if candidate.kept.upper < limits.smallest_kept:
+        return "a plan made by it would not outlast half a year"
+    if candidate.kept.lower < limits.smallest_kept:
+        return "there are too few customers to tell whether it lasts half a year"
     return ""
+
+
+class _Clouds:
+    """Valleys by number of groups, measured by the deepest that one cloud has; made once."""
+
+    def __init__(
+        self,
+        matrix: Floats,
+        one_cloud: Callable[[np.random.Generator], Floats] | None,
+        *,
+        seed: int,
+    ) -> None:
+        self._matrix, self._seed = matrix, seed
+        self._draw = one_cloud or (lambda rng: _evenly_spread(matrix, rng))
+        self._found: dict[int, float] = {}
+
+    def valley(self, k: int) -> float:
+        if k not in self._found:
+            self._found[k] = self._measure(k)
+        return self._found[k]
+
+    def _measure(self, k: int) -> float:
+        def fit(rows: Floats) -> Model:
+            return Model(
+                method="k-means",
+                centres=KMeans(k, n_init=3, random_state=self._seed).fit(rows).cluster_centers_,
+            )
+
+        scaled, p_value = valley(self._matrix, fit, seed=self._seed)
+        if p_value > _VALLEY_ERROR:
+            return 0.0
+        rng = np.random.default_rng(self._seed)
+        deepest = 0.0
+        for _ in range(_N_CLOUDS):
+            drawn = self._draw(rng)
+            rows = rng.permutation(len(drawn))[: len(self._matrix)]
+            deepest = max(deepest, valley(drawn[rows], fit, seed=self._seed)[0])
+        return scaled / (_CLOUD_MARGIN * deepest)
 
 
 def _choose(candidates: Sequence[Candidate]) -> Candidate | None:

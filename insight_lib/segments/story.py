@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, timedelta
 
 from insight_lib.findings import Check, Finding, Measured, Prose, Verdict, counted
 from insight_lib.segments.attitudes import SideBySide
 from insight_lib.segments.audit import Audit
 from insight_lib.segments.crosswalk import Crosswalk
+from insight_lib.segments.find import Found, Moves
 from insight_lib.segments.granularity import Granularity
-from insight_lib.segments.identity import Interval, Refresh
-from insight_lib.segments.inputs import Inputs
+from insight_lib.segments.identity import Interval
 from insight_lib.segments.naming import NEARLY_ALONE, Lift
 from insight_lib.segments.power import PowerPlan
 from insight_lib.segments.responsiveness import Decision, Responsiveness
-from insight_lib.segments.solution import Solution
+from insight_lib.segments.solution import NO_MORE_THAN_CHANCE, ONE_CLOUD, Solution
 from insight_lib.statistics import in_points
 
 _LINES = ("transactions", "customer_features")
+_ENOUGH_POWER = 0.8
 
 
 def listed(names: Sequence[str]) -> str:
@@ -28,30 +29,10 @@ def listed(names: Sequence[str]) -> str:
 
 
 def describe_solution(result: Solution, *, as_of: date) -> Finding:
-    """Are there groups, or is it one market."""
+    """Are there groups, is it one market, or is it not known."""
     n = len(result.customer_id)
     if result.chosen is None:
-        near = [c.fault for c in result.candidates if c.fault != "no more distinct than chance"]
-        return Finding(
-            id="segments.found",
-            rows=("C3.2",),
-            statement=Prose(
-                "{answer}",
-                answer="Groups show, but none is sure enough to plan by."
-                if near
-                else "No segments: customers differ by degree, not by kind.",
-            ),
-            verdict=Verdict.CANNOT_TELL if near else Verdict.DOES_NOT_MATTER,
-            owner="crm-lead",
-            evidence=_LINES,
-            value=counted(0, n, as_of),
-            so_what=Prose(
-                "Act on value and lateness per customer. Among {n} customers looked at, {reason}.",
-                n=counted(n, n, as_of),
-                reason=near[0] if near else "chance makes groups that are as distinct",
-            ),
-            weight=6,
-        )
+        return _no_segments(result, n=n, as_of=as_of)
     return Finding(
         id="segments.found",
         rows=("C3.2",),
@@ -64,18 +45,56 @@ def describe_solution(result: Solution, *, as_of: date) -> Finding:
         evidence=_LINES,
         value=counted(result.k, n, as_of),
         so_what=Prose(
-            "Plan range and messages by group. Every group came back when customers were drawn "
-            "again, and {share} of chance data sets look as distinct.",
+            "Plan range and messages by group. Fewer customers stand between the groups than one "
+            "cloud would have there, every group came back when customers were drawn again, and "
+            "{share} of chance data sets look as distinct.",
             share=Measured(value=result.chance_share, unit="share", n=n, as_of=as_of),
         ),
         weight=6,
     )
 
 
+def _no_segments(result: Solution, *, n: int, as_of: date) -> Finding:
+    """No groups: seen and not sure enough, surely of degree, or hidden by few purchases."""
+    none = (NO_MORE_THAN_CHANCE, ONE_CLOUD)
+    near = [c.fault for c in result.candidates if c.fault not in none]
+    if near:
+        answer, verdict = "Groups show, but none is sure enough to plan by.", Verdict.CANNOT_TELL
+        reason = near[0]
+    elif not result.candidates:
+        answer = "No segments show: customers differ no more than one customer's own orders do."
+        verdict, reason = Verdict.CANNOT_TELL, "kinds that differ little could still hide"
+    elif result.power is not None and result.power >= _ENOUGH_POWER:
+        answer = "No segments: customers differ by degree, not by kind."
+        verdict = Verdict.DOES_NOT_MATTER
+        reason = "as many stand in the middle as at the ends; kinds would have shown"
+    else:
+        answer = "No segments show; whether customers differ by kind cannot be told yet."
+        verdict = Verdict.CANNOT_TELL
+        reason = "purchases are too few for kinds of customers to stand out from chance"
+    return Finding(
+        id="segments.found",
+        rows=("C3.2",),
+        statement=Prose("{answer}", answer=answer),
+        verdict=verdict,
+        owner="crm-lead",
+        evidence=_LINES,
+        value=counted(0, n, as_of),
+        so_what=Prose(
+            "Act on value and lateness per customer. Among {n} customers looked at, {reason}.",
+            n=counted(n, n, as_of),
+            reason=reason,
+        ),
+        weight=6,
+    )
+
+
 def describe_stability(result: Solution, *, as_of: date) -> Check:
-    """The yardsticks of the published solution, or of the nearest one."""
+    """The yardsticks of the published solution, or that there is none."""
     n = result.n_fitted
-    if result.chosen is None:
+    chosen = result.chosen
+    if chosen is None or chosen.kept is None:
+        reasons = sorted({c.fault for c in result.candidates if c.fault})
         return Check(
             id="segments.stability",
             rows=("C3.2",),
@@ -83,59 +102,69 @@ def describe_stability(result: Solution, *, as_of: date) -> Check:
             verdict=Verdict.REVIEW,
             owner="analyst",
             evidence=_LINES,
-            so_what=Prose("Look again when there are more customers, or other traits of them."),
+            so_what=Prose(
+                "{why}",
+                why=f"Of those tried: {'; '.join(reasons)}."
+                if reasons
+                else "No grouping was tried, for nothing sets customers apart.",
+            ),
         )
-    chosen = result.chosen
     weakest = Measured(value=min(chosen.jaccard), unit="ratio", n=n, as_of=as_of)
-    agreed = (
-        Prose(
-            "two half periods agree at {index}",
-            index=Measured(value=chosen.agreement, unit="index", n=n, as_of=as_of),
-        )
-        if chosen.agreement is not None
-        else Prose("there are not enough customers in two half periods to compare them")
-    )
     return Check(
         id="segments.stability",
         rows=("C3.2",),
         statement=Prose(
-            "The weakest group overlaps {weakest} with its resampled self; {agreed}.",
+            "The weakest group overlaps {weakest} with its resampled self; of what a plan by group "
+            "gains, {kept} is left in the half year after (likely {kept:range}).",
             weakest=weakest,
-            agreed=agreed,
+            kept=chosen.kept,
         ),
-        verdict=Verdict.PASS if chosen.agreement is not None else Verdict.REVIEW,
+        verdict=Verdict.PASS,
         owner="analyst",
         evidence=_LINES,
         value=weakest,
         so_what=Prose(
-            "Published because the weakest needs at least {limit} and has it.",
+            "Published because the weakest needs at least {limit}, and because more than {half} "
+            "is surely left: from there on customers in the wrong group cost less than the others "
+            "bring.",
             limit=Measured(
                 value=result.thresholds.smallest_jaccard, unit="ratio", n=n, as_of=as_of
             ),
+            half=Measured(value=result.thresholds.smallest_kept, unit="ratio", n=n, as_of=as_of),
         ),
     )
 
 
-def describe_inputs(inputs: Inputs, *, n_customers: int, as_of: date) -> Check:
+def describe_inputs(found: Found, *, n_customers: int, as_of: date) -> Check:
     """What was done to the data before grouping."""
-    n = len(inputs.values)
+    n = len(found.values)
+    renamed = found.purchases.renamed
+    said = []
+    if renamed:
+        said.append(f"Taken for one under two names: {listed(renamed)}.")
+    if found.purchases.pooled:
+        said.append(f"Sold in a part of the time and put with the others: "
+                    f"{listed(found.purchases.pooled)}.")  # fmt: skip
+    if found.recipe.silent:
+        said.append(
+            f"Tells nothing of customers and weighs nothing: {listed(found.recipe.silent)}."
+        )
     return Check(
         id="segments.inputs",
         rows=("C3.2",),
         statement=Prose(
-            "{placed} of {all} customers ordered on enough days to be grouped; {outliers} "
-            "outliers were pulled in, {missing} missing values set to the middle.",
+            "{placed} of {all} customers ordered on enough days of the last {days} to be grouped.",
             placed=counted(n, n_customers, as_of),
             all=counted(n_customers, n_customers, as_of),
-            outliers=counted(inputs.n_outliers, n, as_of),
-            missing=counted(inputs.n_missing, n, as_of),
+            days=Measured(value=found.days, unit="days", n=n, as_of=as_of),
         ),
-        verdict=Verdict.PASS if n >= n_customers / 2 else Verdict.REVIEW,
+        verdict=Verdict.REVIEW if n < n_customers / 2 or renamed else Verdict.PASS,
         owner="analyst",
         evidence=_LINES,
         so_what=Prose(
             "Returns do not count as purchases. The others stay apart as few orders and are not "
-            "forced into a group."
+            "forced into a group. {said}",
+            said=" ".join(said),
         ),
     )
 
@@ -289,27 +318,41 @@ def describe_granularity(
     )
 
 
-def describe_interval(refresh: Refresh, interval: Interval, *, days_between: int) -> Finding:
+def describe_interval(moves: Moves, interval: Interval, *, days_between: int) -> Finding:
     """How fast customers move, and when to remake the segments."""
-    as_of = refresh.moved.as_of
+    as_of, moved = moves.moved.as_of, moves.moved
+    days = Measured(value=days_between, unit="days", n=1, as_of=as_of)
+    chance = Measured(value=moves.by_chance, unit="share", n=moved.n, as_of=as_of)
+    is_sure = moved.lower > 0
+    if is_sure:
+        statement = Prose(
+            "{moved:in_hundred} customers changed group in {days} (likely {moved:range}).",
+            moved=moved,
+            days=days,
+        )
+    else:
+        statement = Prose(
+            "Nobody surely changed group in {days} (likely {moved:range} of customers).",
+            moved=moved,
+            days=days,
+        )
     return Finding(
         id="segments.moves",
         rows=("C3.5",),
-        statement=Prose(
-            "{moved:in_hundred} customers changed group in {days} (likely {moved:range}).",
-            moved=refresh.moved,
-            days=Measured(value=days_between, unit="days", n=1, as_of=as_of),
-        ),
-        verdict=Verdict.MATTERS,
+        statement=statement,
+        verdict=Verdict.MATTERS if is_sure else Verdict.DOES_NOT_MATTER,
         owner="crm-lead",
         evidence=_LINES,
-        value=refresh.moved,
+        value=moved,
         good="down",
         so_what=Prose(
-            "Remake the segments every {days}; {driver} wear them out first. Groups that go on "
-            "keep their identity.",
+            "Remake the segments every {days}; {driver}. {chance} seem to move only because their "
+            "orders are few. Groups that go on keep their identity.",
             days=interval.days,
-            driver=interval.driver,
+            driver=f"{interval.driver} wear them out first"
+            if any(interval.wear_per_year.values())
+            else "nothing wears them out measurably",
+            chance=chance,
         ),
         due=as_of + timedelta(days=int(interval.days.value)),
         weight=2.2,
@@ -367,18 +410,40 @@ def describe_responsiveness(
     )
 
 
-def describe_uses(result: SideBySide, *, as_of: date) -> Finding:
-    """Which kind of segmentation serves which use."""
-    served = [f"{use} by {name} groups" for use, name in sorted(result.winner.items())]
+def describe_uses(result: SideBySide, *, published: Collection[str], as_of: date) -> Finding:
+    """Which kind of segmentation serves which use.
+
+    Args:
+        published: Kinds of groups that are published; others cannot serve anything yet.
+    """
+    wins = sorted(result.winner.items())
+    served = [f"{use} by {name} groups" for use, name in wins if name in published]
+    absent = [f"{name} groups for {use}" for use, name in wins if name not in published]
+    n = counted(result.n_respondents, result.n_respondents, as_of)
     if served:
         statement = Prose("Serve {served}.", served=listed(served))
+    elif absent:
+        statement = Prose(
+            "Nothing serves yet: {absent} would tell most, and no such groups are published.",
+            absent=listed(absent),
+        )
     else:
         statement = Prose(
-            "No kind of group is proven to serve acquisition or retention on {n} customers.",
-            n=counted(result.n_respondents, result.n_respondents, as_of),
+            "No kind of group is proven to serve acquisition or retention on {n} customers.", n=n
         )
     unserved = listed(list(result.unserved)) if result.unserved else ""
-    unsure = [u for u, clear in result.is_clear.items() if u in result.winner and not clear]
+    unsure = [use for use, clear in result.is_clear.items()
+              if not clear and result.winner.get(use) in published]  # fmt: skip
+    if unsure:
+        advice = (
+            f"The lead for {listed(unsure)} is within chance, so the cheapest to keep is taken."
+        )
+    elif served:
+        advice = "Use each where it wins."
+    else:
+        advice = "Plan both by value until there are groups that can be told apart."
+    if served and absent:
+        advice += f" Not published, so not used: {listed(absent)}."
     return Finding(
         id="segments.uses",
         rows=("C3.1",),
@@ -387,18 +452,34 @@ def describe_uses(result: SideBySide, *, as_of: date) -> Finding:
         owner="crm-lead",
         evidence=("customer_features", "surveys"),
         so_what=Prose(
-            "{left}{sure}",
+            "{left}{advice}",
             left=f"Left unserved: {unserved}. " if unserved else "",
-            sure=(
-                f"The lead for {listed(unsure)} is within chance, so the cheapest to keep is taken."
-                if unsure
-                else "Use each where it wins."
-                if served
-                else "Plan both by value until other traits or answers are at hand."
-            ),
+            advice=advice,
         ),
-        value=counted(result.n_respondents, result.n_respondents, as_of),
+        value=n,
         weight=1.8,
+    )
+
+
+def describe_scale(n_off: int, *, n_answers: int, as_of: date) -> Check | None:
+    """Answers off the scale, which were left out; nothing if there are none."""
+    if not n_off:
+        return None
+    return Check(
+        id="segments.survey_scale",
+        rows=("C3.1",),
+        statement=Prose(
+            "{n} of {all} survey answers lie off their scale and were left out.",
+            n=counted(n_off, n_answers, as_of),
+            all=counted(n_answers, n_answers, as_of),
+        ),
+        verdict=Verdict.REVIEW,
+        owner="data-engineer",
+        evidence=("surveys",),
+        so_what=Prose(
+            "If they are codes of no answer, empty them in the source; if they are answers, "
+            "declare the scale as segments.answer_scale."
+        ),
     )
 
 

@@ -87,17 +87,23 @@ def candidates_table(result: Solution) -> Table:
             f"{c.k} by {c.method}",
             f"{c.silhouette:.2f}",
             f"{c.chance_silhouette:.2f}",
+            "–" if c.valley is None else f"{c.valley:.2f}",
             f"{min(c.jaccard):.2f}" if c.jaccard else "–",
-            f"{c.agreement:.2f}" if c.agreement is not None else "–",
+            "–" if c.kept is None else format_value(c.kept, "full"),
             "chosen" if c is result.chosen else c.fault or "could be published",
         )
 
     return Table(
         title="Groupings tried, under the same yardsticks",
-        columns=("Groups", "Distinct", "By chance", "Comes back", "Periods agree", "Result"),
+        columns=(
+            "Groups", "Distinct", "By chance", "Valley", "Comes back", "Left next half year",
+            "Result",
+        ),
         rows=tuple(row(i) for i in range(len(result.candidates))),
-        note="Silhouette, its mean by chance, smallest Jaccard overlap, adjusted Rand index.",
-    )
+        note="Silhouette, its mean by chance, valley between groups against the deepest of one "
+        "cloud (more than one counts), smallest Jaccard overlap, part of a plan's gain that is "
+        "left in the half year after.",
+    )  # fmt: skip
 
 
 def criteria_table(result: SideBySide) -> Table:

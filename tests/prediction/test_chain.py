@@ -25,6 +25,8 @@ from insight_lib.prediction.chain import (
 )
 from insight_lib.prediction.pooled import (
     BASE_RATE,
+    PooledCoefficient,
+    _local_rate,
     pool_coefficients,
     pooled_document,
     pooled_rows,
@@ -399,3 +401,18 @@ def test_the_pooled_model_ranks_customers_of_a_market_that_has_no_labels(
     rare = young["lapse"].where(np.arange(3000) < 2000) * 0
     with_own = pooled_document(aggregates, young[list(INPUTS)], rare, **arguments)
     assert score(with_own, young).mean() < scores.mean()
+
+
+@pytest.mark.case("130e")
+@pytest.mark.parametrize("n_markets", [2, 5])
+def test_few_alike_markets_do_not_drown_own_outcomes(n_markets: int) -> None:
+    """Two markets at 30%, and 81 loyal customers of whom about one stops."""
+    rates = PooledCoefficient(
+        input="(base rate)", mean=float(np.log(0.3 / 0.7)), standard_error=0.05, between=0.0,
+        n_markets=n_markets, n=4000,
+    )  # fmt: skip
+    loyal = pd.Series([1.0] + [0.0] * 80)
+    assert _local_rate(rates, loyal) < 0.05
+    alike = pd.Series([1.0] * 25 + [0.0] * 56)
+    assert 0.25 < _local_rate(rates, alike) < 0.36
+    assert _local_rate(rates, None) == pytest.approx(0.3)

@@ -23,6 +23,8 @@ from insight_lib.prediction.model_story import (
     describe_identifiers,
     describe_leakage,
     describe_prediction,
+    is_better_than_guessing,
+    is_good_enough,
     prediction_tile,
     sensitivity_table,
 )
@@ -58,7 +60,7 @@ def estimate(value, half=0.01, unit="share"):
 
 def test_a_good_model_is_acted_on(board):
     good = with_mark(board, ranking=estimate(0.78), captured=estimate(0.3))
-    found = describe_prediction(good)
+    found = describe_prediction(good, smallest_auc=0.6)
     assert str(found.statement) == (
         "We can tell who will stop ordering: 78 in 100 pairs ranked right."
     )
@@ -70,15 +72,45 @@ def test_a_good_model_is_acted_on(board):
 
 
 def test_a_model_no_better_than_guessing_is_not(board):
-    found = describe_prediction(with_mark(board, ranking=estimate(0.52, 0.05)))
+    found = describe_prediction(with_mark(board, ranking=estimate(0.52, 0.05)), smallest_auc=0.6)
     assert str(found.statement) == "We cannot yet tell who will stop ordering."
     assert found.verdict is Verdict.CANNOT_TELL
     assert "guessing is within that range" in str(found.so_what)
 
 
+@pytest.mark.case("9")
+def test_a_model_that_ranks_like_a_lottery_is_not_used(board):
+    weak = replace(with_mark(board, ranking=estimate(0.54)), latest=estimate(0.54))
+    found = describe_prediction(weak, smallest_auc=0.6)
+    assert found.verdict is Verdict.DOES_NOT_MATTER
+    assert "hardly tell" in str(found.statement)
+    assert "none goes live" in str(found.so_what)
+    assert not is_good_enough(weak, smallest_auc=0.6)
+    assert is_good_enough(board, smallest_auc=0.6)
+
+
+@pytest.mark.case("125")
+def test_capacity_that_holds_no_more_than_a_lottery_is_not_advised(board):
+    lottery = with_mark(board, ranking=estimate(0.7), captured=estimate(0.096, 0.03))
+    told = str(describe_prediction(lottery, smallest_auc=0.6).so_what)
+    assert not told.startswith("Start with")
+    assert "drawn by lot hold as much" in told
+
+
+@pytest.mark.case("130a")
+def test_the_latest_period_decides(board):
+    """A mean of .68 over old periods and a broken one is no reason to go live."""
+    broken = replace(with_mark(board, ranking=estimate(0.68)), latest=estimate(0.5, 0.04))
+    assert not is_better_than_guessing(broken)
+    found = describe_prediction(broken, smallest_auc=0.6)
+    assert found.verdict is Verdict.CANNOT_TELL
+    assert "no longer tell" in str(found.statement)
+    assert "latest period" in str(found.so_what)
+
+
 def test_an_amount_is_told_in_its_own_words(board):
     good = replace(with_mark(board, ranking=estimate(0.6)), target=AMOUNT)
-    assert str(describe_prediction(good).statement) == (
+    assert str(describe_prediction(good, smallest_auc=0.6).statement) == (
         "We can tell who will spend most: 60% of the way from guess to certainty."
     )
 
@@ -171,7 +203,7 @@ def test_gaps_are_told_by_what_they_would_do():
     found = describe_gaps(TARGET, [], harmless, None, largest_error_share=0.05)
     assert found.verdict is Verdict.DOES_NOT_MATTER
     assert str(found.statement) == "Missing values do not bend our view of who will stop ordering."
-    unsure = replace(bent, dropped=estimate(0.005, 0.1))
+    unsure = replace(bent, dropped=estimate(0.005, 0.1, unit="difference"))
     found = describe_gaps(TARGET, [], unsure, None, largest_error_share=0.05)
     assert found.verdict is Verdict.CANNOT_TELL
     assert len(sensitivity_table(shifts, TARGET).rows) == 3

@@ -30,6 +30,7 @@ from insight_lib.prediction.monitoring_story import (
     describe_slices,
     describe_surprise,
     describe_triggers,
+    describe_unseen,
 )
 from insight_lib.prediction.performance import estimate_amount_performance
 from insight_lib.prediction.snapshots import Target
@@ -216,3 +217,12 @@ def test_offers_are_told_with_stock_tiers_and_hits() -> None:
     items = before[["customer_id", "product_id"]]
     same = offers.estimate_hit_rate(items, items, after, as_of=AS_OF)
     assert describe_hit_rate(same).verdict is Verdict.CANNOT_TELL
+
+
+@pytest.mark.case("130b")
+def test_a_model_whose_outcomes_have_not_come_says_so() -> None:
+    told = describe_unseen(
+        LAPSE, learned_until=date(2024, 11, 1), horizon_days=91, as_of=date(2024, 12, 1)
+    )
+    assert told.verdict is Verdict.NOT_MEASURABLE
+    assert "cannot be measured before 31 January 2025" in str(told.statement)

@@ -211,6 +211,24 @@ def test_every_fault_of_a_file_is_named_and_nothing_counts(tmp_path: Path) -> No
         read_decisions_csv(path, queue, day=AS_OF)
 
 
+@pytest.mark.case("128")
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_sheets_of_european_spreadsheets_are_read(
+    tmp_path: Path, encoding: str, separator: str
+) -> None:
+    queue = split_released(scores(), [], stakes=STAKES).queue
+    path = tmp_path / "queue.csv"
+    header = ["customer_id", "target", "version", "score", "verdict", "by", "why"]
+    row = ["b", "lapse", V1, '"0,2500"', "Release", "crm-lead", "für sie geprüft"]
+    text = "\r\n".join(separator.join(cells) for cells in (header, row)) + "\r\n"
+    path.write_bytes(text.encode(encoding))
+    (decision,) = read_decisions_csv(path, queue, day=AS_OF, roles={"crm-lead"})
+    assert (decision["customer_id"], decision["why"]) == ("b", "für sie geprüft")
+    with pytest.raises(DecisionFaults, match="no role of the register"):
+        read_decisions_csv(path, queue, day=AS_OF, roles={"insight-lead"})
+
+
 def test_spreadsheets_find_no_formula(tmp_path: Path) -> None:
     queue = split_released(scores(), [], stakes=STAKES).queue
     names = ["=1+1", "+1", "-cmd|x", "@sum"]

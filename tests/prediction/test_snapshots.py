@@ -7,6 +7,7 @@ from datetime import date, timedelta
 
 import ibis
 import ibis.expr.types as ir
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -74,7 +75,7 @@ def test_features_by_hand() -> None:
     assert a["days_since_last_order"] == 1
     assert a["mean_gap_days"] == 20
     assert a["gap_ratio"] == pytest.approx(1 / 20)
-    assert a["tenure_days"] == 30  # longer than the history counts as the history
+    assert a["tenure_days"] == 21  # since the first order looked back to, however long the file
     assert a["n_orders_recent"] == 1
     assert a["n_orders_before"] == 0
     assert features.loc["b", "top_category"] == "wine"
@@ -269,3 +270,32 @@ def test_an_event_counts_once_it_has_reached_us_on_the_markets_clock() -> None:
     assert features.loc["a", "n_web_recent"] == 1
     assert "n_store_recent" not in features  # nobody had heard of it by the cut
     assert features.loc["b", "n_events_recent"] == 0
+
+
+@pytest.mark.case("121")
+def test_the_start_of_a_file_makes_nobody_older() -> None:
+    """A shop older than its data, at a constant rate: customers of all cuts are as old."""
+    rng = np.random.default_rng(1)
+    days = pd.date_range("2023-01-01", "2025-12-31")
+    rows = [
+        {"customer_id": f"c{c:03}", "order_id": f"o{c}-{d:%j%y}", "day": d}
+        for c in range(300)
+        for d in days[rng.random(len(days)) < 1 / 60]
+    ]
+    frame = pd.DataFrame(rows).assign(product_id="p", quantity=1.0, amount=10.0)
+    frame["ordered_local"] = frame.pop("day")
+    given = {"transactions": ibis.memtable(frame)}
+    windows = Windows(horizon_days=91, history_days=364, active_days=182)
+    cuts = [date(2024, 1, 1), date(2025, 9, 30)]
+    early, late = (
+        s.features["tenure_days"]
+        for s in take_snapshots(given, cuts, as_of=date(2025, 12, 31), windows=windows, targets=())
+    )
+    assert abs(early.mean() - late.mean()) < 10
+    seen = pd.DataFrame({"customer_id": ["c000"], "first_seen_date": [date(2020, 1, 1)]})
+    told = take_snapshots(
+        given | {"customers": ibis.memtable(seen)}, cuts, as_of=date(2025, 12, 31),
+        windows=windows, targets=(),
+    )[0].features["tenure_days"]  # fmt: skip
+    assert told["c000"] == 364  # recorded, and longer than the history
+    assert told["c001"] == early["c001"]

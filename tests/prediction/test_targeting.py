@@ -23,6 +23,7 @@ from insight_lib.prediction.targeting import (
     choose_contacts,
     estimate_targeting,
 )
+from insight_lib.prediction.targeting_story import describe_rules, rules_table
 from tests.truth.helpers import assert_coverage, over_seeds
 
 AS_OF = date(2024, 12, 31)
@@ -136,6 +137,19 @@ def test_a_channel_without_hours_limit_takes_the_rest() -> None:
     )
 
 
+@pytest.mark.case("152")
+def test_what_is_not_recorded_is_not_nought() -> None:
+    customers = pd.DataFrame({"has_consent": [True, False]}, index=list("ab"))
+    found = apply_contact_rules(customers, ContactRules(rest_days=14, most_contacts=4), as_of=AS_OF)
+    assert found.customers == ("a",)
+    assert found.not_recorded == ("contacted lately", "contacted often enough", "open complaint")
+    told = str(describe_rules(found, as_of=AS_OF).so_what)
+    assert "rest between two contacts cannot bite" in told
+    assert "Complaints are not recorded" in told
+    rows = {row[0]: row[1] for row in rules_table(found, minimum_cell_size=10).rows}
+    assert rows["Was contacted a short time ago"] == "not recorded"
+
+
 @pytest.mark.row("C4.7")
 def test_each_rule_counts_whom_it_removes() -> None:
     customers = pd.DataFrame(
@@ -155,7 +169,7 @@ def test_each_rule_counts_whom_it_removes() -> None:
         "contacted often enough": (1, 1),
         "open complaint": (1, 1),
     }
-    with pytest.raises(KeyError, match="has_consent, n_contacts"):
+    with pytest.raises(KeyError, match="has_consent"):
         apply_contact_rules(
             customers[["days_since_contact", "has_open_complaint"]],
             ContactRules(rest_days=14, most_contacts=4),

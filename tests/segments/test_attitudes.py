@@ -9,7 +9,12 @@ import pandas as pd
 import pytest
 
 from insight_lib.findings import TooFew
-from insight_lib.segments.attitudes import SideBySide, compare_solutions, survey_answers
+from insight_lib.segments.attitudes import (
+    SideBySide,
+    compare_solutions,
+    survey_answers,
+    within_scale,
+)
 
 AS_OF = date(2024, 12, 31)
 
@@ -82,3 +87,37 @@ def test_latest_complete_answers_and_weights() -> None:
     answers, weights = survey_answers(pd.DataFrame(rows, columns=columns))
     assert answers.to_dict("index") == {"a": {"q1": 5.0, "q2": 2.0}}
     assert weights.to_dict() == {"a": 3.0}
+
+
+@pytest.mark.case("115", "116")
+def test_waves_with_other_questions_and_without_weights() -> None:
+    rows = [(f"c{i:03}", q, 1.0 + i % 5) for i in range(163) for q in ("price", "range")]
+    rows += [(f"d{i:03}", q, 3.0) for i in range(40) for q in ("app", "store")]
+    rows += [(f"c{i:03}", q, 2.0) for i in range(19) for q in ("app", "store")]
+    surveys = pd.DataFrame(rows, columns=["customer_id", "question", "answer"])
+    answers, weights = survey_answers(surveys.assign(asked_at=pd.Timestamp("2025-01-01")))
+    assert list(answers.columns) == ["price", "range"]
+    assert (len(answers), set(weights)) == (163, {1.0})
+
+
+@pytest.mark.case("32")
+def test_without_any_trait_acquisition_is_unserved() -> None:
+    rng = np.random.default_rng(1)
+    index = pd.Index([f"c{i:03}" for i in range(200)])
+    behaviour = pd.DataFrame(rng.normal(size=(200, 3)), index=index)
+    found = compare_solutions(
+        behaviour, None, traits=pd.DataFrame(index=index),
+        next_orders=pd.Series(rng.poisson(3.0, 200), index=index), weights=None,
+        as_of=date(2025, 1, 1),
+    )  # fmt: skip
+    assert "acquisition" in found.unserved
+
+
+@pytest.mark.case("116")
+def test_codes_of_no_answer_are_no_answers() -> None:
+    answers = [1.0, 2.0, 5.0, 99.0, 99.0, None]
+    surveys = pd.DataFrame({"question": "q", "answer": answers})
+    kept, n_off = within_scale(surveys, None)
+    assert (kept["answer"].max(), n_off) == (5.0, 2)
+    assert within_scale(surveys, (1, 4))[1] == 3
+    assert within_scale(surveys.assign(answer=[0.0, 9.0, 8.0, 7.0, 10.0, 5.0]), None)[1] == 0

@@ -38,7 +38,7 @@ def pieces(seed: int, *, n: int = 400, shift: float = 0.0) -> tuple[pd.DataFrame
 def test_a_lift_by_hand() -> None:
     counts = pd.DataFrame({"Kids": [3.0] * 20 + [1.0] * 20, "Other": [1.0] * 20 + [3.0] * 20})
     segment = pd.Series(["s1"] * 20 + ["s2"] * 20)
-    lifts = estimate_lifts({"department": counts}, segment, as_of=AS_OF, minimum_cell_size=10)
+    lifts = estimate_lifts([({"department": counts}, segment)], as_of=AS_OF, minimum_cell_size=10)
     top = lifts[0]
     assert (top.segment, top.feature) == ("s1", "Kids")
     assert top.ratio.value == pytest.approx(3.0)
@@ -50,7 +50,7 @@ def test_a_lift_by_hand() -> None:
 def test_lifts_cover_the_truth_together() -> None:
     def all_hold(seed: int) -> tuple[float, float]:
         counts, segment = pieces(seed, shift=0.3)
-        lifts = estimate_lifts({"x": counts}, segment, as_of=AS_OF, minimum_cell_size=1)
+        lifts = estimate_lifts([({"x": counts}, segment)], as_of=AS_OF, minimum_cell_size=1)
         (kids,) = [f for f in lifts if (f.segment, f.feature) == ("s1", "Kids")]
         return kids.ratio.lower, kids.ratio.upper
 
@@ -60,7 +60,7 @@ def test_lifts_cover_the_truth_together() -> None:
 def test_features_of_too_few_customers_are_left_out() -> None:
     counts, segment = pieces(1)
     counts["Rare"] = [1.0] * 9 + [0.0] * 390 + [1.0]
-    lifts = estimate_lifts({"x": counts}, segment, as_of=AS_OF, minimum_cell_size=10)
+    lifts = estimate_lifts([({"x": counts}, segment)], as_of=AS_OF, minimum_cell_size=10)
     assert "Rare" not in {f.feature for f in lifts}
 
 
@@ -68,17 +68,19 @@ def test_one_segment_has_nothing_to_compare_with() -> None:
     counts, segment = pieces(1)
     with pytest.raises(TooFew):
         estimate_lifts(
-            {"x": counts}, segment.where(segment == "s1", "s1"), as_of=AS_OF, minimum_cell_size=1
+            [({"x": counts}, segment.where(segment == "s1", "s1"))],
+            as_of=AS_OF,
+            minimum_cell_size=1,
         )
 
 
 @pytest.mark.row("C3.4")
 def test_names_come_from_clear_lifts_and_differ() -> None:
     counts, segment = pieces(2, shift=0.4)
-    lifts = estimate_lifts({"department": counts}, segment, as_of=AS_OF, minimum_cell_size=10)
+    lifts = estimate_lifts([({"department": counts}, segment)], as_of=AS_OF, minimum_cell_size=10)
     assert suggest_names(lifts, ["s1", "s2"]) == {"s1": "Kids", "s2": "Other"}
     same, segment = pieces(3)
-    lifts = estimate_lifts({"department": same}, segment, as_of=AS_OF, minimum_cell_size=10)
+    lifts = estimate_lifts([({"department": same}, segment)], as_of=AS_OF, minimum_cell_size=10)
     names = suggest_names(lifts, ["s1", "s2"])
     assert names == {"s1": "Close to the average", "s2": "Close to the average (s2)"}
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from insight_lib.findings import TooFew
+from insight_lib.findings import Estimate, TooFew
 from insight_lib.segments import solution
 from insight_lib.segments.solution import (
+    ONE_CLOUD,
     Candidate,
     Thresholds,
     _choose,
@@ -16,7 +19,7 @@ from insight_lib.segments.solution import (
     estimate_segments,
     fit_model,
 )
-from tests.segments.worlds import even_noise, market, planted, shop_inputs
+from tests.segments.worlds import again, even_noise, market, planted, shop_inputs
 from tests.truth.helpers import assert_detection_rate, assert_false_alarm_rate, over_seeds
 
 SMALL = Thresholds(smallest_customers=30)
@@ -27,7 +30,7 @@ QUICK = {"thresholds": SMALL, "k_range": (2, 6), "n_chance": 19, "n_resamples": 
 @pytest.mark.parametrize("k", [2, 3, 4, 5])
 def test_planted_groups_are_found(k: int) -> None:
     points, truth, ids = planted(k, k=k)
-    found = estimate_segments(points, ids, **QUICK)
+    found = estimate_segments(points, ids, other_periods=again(points, k), **QUICK)
     assert found.k == k
     assert adjusted_rand_score(truth, found.labels) > 0.9
     assert min(found.chosen.jaccard) > 0.75
@@ -72,7 +75,7 @@ def test_one_normal_group_is_not_split_over_seeds() -> None:
 def test_planted_groups_are_found_over_seeds() -> None:
     def is_found(seed: int) -> bool:
         points, truth, ids = planted(seed, k=4, n=400)
-        found = estimate_segments(points, ids, **QUICK)
+        found = estimate_segments(points, ids, other_periods=again(points, seed), **QUICK)
         return found.k == 4 and adjusted_rand_score(truth, found.labels) > 0.9
 
     assert_detection_rate(over_seeds(is_found, 30), 0.95)
@@ -82,7 +85,8 @@ def test_planted_groups_are_found_over_seeds() -> None:
 def test_the_segments_of_a_simulated_market_are_found() -> None:
     simulated = market("de-fashion", 1, n_customers=3000, segment_separation=1.15)
     inputs = shop_inputs(simulated)
-    found = estimate_segments(inputs.matrix, inputs.customer_id)
+    halves = again(inputs.matrix, 1, noise=0.05)
+    found = estimate_segments(inputs.matrix, inputs.customer_id, other_periods=halves)
     people = simulated.truth["customers"].to_pandas().set_index("customer_id")
     truth = people.loc[inputs.customer_id, "segment"]
     # One of the five hardly ever buys, so it is not among those with enough orders.
@@ -102,15 +106,18 @@ def test_a_market_of_one_kind_has_no_segments() -> None:
 def test_the_same_customers_in_another_order_give_the_same_groups() -> None:
     points, _, ids = planted(3, k=3)
     order = np.random.default_rng(0).permutation(len(ids))
-    one = estimate_segments(points, ids, **QUICK)
-    other = estimate_segments(points[order], [ids[i] for i in order], **QUICK)
+    first, second = again(points, 3)
+    one = estimate_segments(points, ids, other_periods=(first, second), **QUICK)
+    moved = (first[order], second[order])
+    other = estimate_segments(points[order], [ids[i] for i in order], other_periods=moved, **QUICK)
+    assert one.k == 3
     assert one.table().equals(other.table())
     assert one.candidates == other.candidates
 
 
 def test_customers_beyond_the_sample_are_assigned() -> None:
     points, truth, ids = planted(4, k=3, n=900)
-    found = estimate_segments(points, ids, n_fit=300, **QUICK)
+    found = estimate_segments(points, ids, n_fit=300, other_periods=again(points, 4), **QUICK)
     assert found.n_fitted == 300
     assert len(found.labels) == 900
     assert adjusted_rand_score(truth, found.labels) > 0.9
@@ -119,15 +126,24 @@ def test_customers_beyond_the_sample_are_assigned() -> None:
 @pytest.mark.row("C3.2")
 def test_groups_that_two_periods_do_not_agree_on_are_not_published() -> None:
     points, _, ids = planted(5, k=3)
-    again = points + np.random.default_rng(1).normal(size=points.shape) * 0.3
+    once_more = points + np.random.default_rng(1).normal(size=points.shape) * 0.3
     other, _, _ = planted(6, k=3)
     other = other[np.random.default_rng(2).permutation(len(other))]
-    agreed = estimate_segments(points, ids, other_periods=(points, again), **QUICK)
+    agreed = estimate_segments(points, ids, other_periods=(points, once_more), **QUICK)
     split = estimate_segments(points, ids, other_periods=(points, other), **QUICK)
+    alone = estimate_segments(points, ids, **QUICK)
     assert agreed.k == 3
-    assert agreed.chosen.agreement > 0.9
-    assert split.k == 0
-    assert "two periods do not agree on it" in {c.fault for c in split.candidates}
+    assert agreed.chosen.kept.lower > 0.9
+    assert split.k == alone.k == 0
+    assert "a plan made by it would not outlast half a year" in {c.fault for c in split.candidates}
+    assert any("no two periods" in c.fault for c in alone.candidates)
+
+
+def kept(lower: float) -> Estimate:
+    return Estimate(
+        value=lower + 0.1, lower=lower, upper=lower + 0.2, unit="ratio", n=90,
+        as_of=date.min, method="m",
+    )  # fmt: skip
 
 
 def candidate(**changes: object) -> Candidate:
@@ -138,7 +154,8 @@ def candidate(**changes: object) -> Candidate:
         "chance_silhouette": 0.1,
         "is_distinct": True,
         "jaccard": (0.9, 0.8, 0.76),
-        "agreement": 0.5,
+        "valley": 1.5,
+        "kept": kept(0.7),
         "smallest_customers": 60,
         "fault": "",
     }
@@ -153,8 +170,18 @@ def candidate(**changes: object) -> Candidate:
         ({}, 0.2, "no more distinct than chance"),
         ({"is_distinct": False}, 0.02, "no more distinct than chance"),
         ({"jaccard": (0.9, 0.74)}, 0.02, "a group does not come back in resamples"),
-        ({"agreement": 0.29}, 0.02, "two periods do not agree on it"),
-        ({"agreement": None}, 0.02, ""),
+        ({"valley": 0.9}, 0.02, ONE_CLOUD),
+        ({"kept": kept(0.29)}, 0.02, "a plan made by it would not outlast half a year"),
+        (
+            {"kept": kept(0.4)},
+            0.02,
+            "there are too few customers to tell whether it lasts half a year",
+        ),
+        (
+            {"kept": None},
+            0.02,
+            "there are no two periods with enough customers to see whether it lasts",
+        ),
         ({"smallest_customers": 49}, 0.02, "a group is too small"),
     ],
 )

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from insight_lib.findings import Estimate, Verdict
+from insight_lib.segments.attitudes import SideBySide
 from insight_lib.segments.charts import (
     chart_lifts,
     chart_migration,
@@ -18,12 +19,18 @@ from insight_lib.segments.charts import (
     chart_sizes,
 )
 from insight_lib.segments.crosswalk import estimate_crosswalk
+from insight_lib.segments.find import Moves
 from insight_lib.segments.granularity import estimate_granularity
 from insight_lib.segments.identity import estimate_interval, match_segments
 from insight_lib.segments.naming import Lift
 from insight_lib.segments.power import plan_by_power
 from insight_lib.segments.responsiveness import estimate_responsiveness
-from insight_lib.segments.solution import Candidate, Solution, Thresholds
+from insight_lib.segments.solution import (
+    NO_MORE_THAN_CHANCE,
+    Candidate,
+    Solution,
+    Thresholds,
+)
 from insight_lib.segments.story import (
     describe_crosswalk,
     describe_difference,
@@ -35,6 +42,7 @@ from insight_lib.segments.story import (
     describe_solution,
     describe_stability,
     describe_totals,
+    describe_uses,
 )
 from insight_lib.segments.tables import candidates_table, restated_table
 
@@ -48,7 +56,8 @@ CHOSEN = Candidate(
     chance_silhouette=0.2,
     is_distinct=True,
     jaccard=(0.9, 0.8),
-    agreement=0.5,
+    valley=1.4,
+    kept=Estimate(value=0.8, lower=0.7, upper=0.9, unit="ratio", n=90, as_of=AS_OF, method="m"),
     smallest_customers=60,
     fault="",
 )
@@ -80,8 +89,10 @@ def test_the_three_answers_to_whether_there_are_segments() -> None:
     found = describe_solution(solution(CHOSEN, chosen=CHOSEN), as_of=AS_OF)
     assert found.verdict is Verdict.MATTERS
     assert "into 2 real groups" in str(found.statement)
-    noise = replace(CHOSEN, fault="no more distinct than chance")
-    none = describe_solution(solution(noise), as_of=AS_OF)
+    noise = replace(CHOSEN, fault=NO_MORE_THAN_CHANCE)
+    hidden = describe_solution(solution(noise), as_of=AS_OF)
+    assert hidden.verdict is Verdict.CANNOT_TELL
+    none = describe_solution(replace(solution(noise), power=0.9), as_of=AS_OF)
     assert none.verdict is Verdict.DOES_NOT_MATTER
     assert str(none.statement).startswith("No segments")
     small = replace(CHOSEN, fault="a group is too small")
@@ -90,12 +101,26 @@ def test_the_three_answers_to_whether_there_are_segments() -> None:
     assert "a group is too small" in str(unsure.so_what)
 
 
-def test_stability_says_what_was_not_compared() -> None:
-    alone = replace(CHOSEN, agreement=None)
+@pytest.mark.case("7")
+def test_stability_passes_only_what_was_compared() -> None:
     assert describe_stability(solution(CHOSEN, chosen=CHOSEN), as_of=AS_OF).verdict is Verdict.PASS
+    alone = replace(CHOSEN, kept=None)
     assert describe_stability(solution(alone, chosen=alone), as_of=AS_OF).verdict is Verdict.REVIEW
     assert describe_stability(solution(), as_of=AS_OF).verdict is Verdict.REVIEW
     assert candidates_table(solution(CHOSEN, chosen=CHOSEN)).rows[0][-1] == "chosen"
+
+
+@pytest.mark.case("119h")
+def test_groups_that_are_not_published_serve_nothing() -> None:
+    compared = SideBySide(
+        criteria=(), winner={"retention": "behavioural"}, is_clear={"retention": True},
+        unserved=("acquisition",), n_respondents=200,
+    )  # fmt: skip
+    told = describe_uses(compared, published=(), as_of=AS_OF)
+    assert told.verdict is Verdict.CANNOT_TELL
+    assert str(told.statement).startswith("Nothing serves yet")
+    served = describe_uses(compared, published=("behavioural",), as_of=AS_OF)
+    assert str(served.statement) == "Serve retention by behavioural groups."
 
 
 def test_a_difference_beyond_counting_is_said_in_words() -> None:
@@ -164,8 +189,15 @@ def test_moves_break_and_totals() -> None:
     new = old.assign(segment=["s1"] * 80 + ["s2"] * 120)
     refresh = match_segments(old, new, as_of=AS_OF)
     interval = estimate_interval([0.1], days_between=91, tolerated_share=0.2, as_of=AS_OF, n=200)
-    told = describe_interval(refresh, interval, days_between=91)
+    moved = refresh.moved
+    moves = Moves(old=old, seemed=0.14, by_chance=0.04, moved=moved)
+    told = describe_interval(moves, interval, days_between=91)
     assert str(told.statement).startswith("10 in 100 customers changed group in 91 days")
+    nobody = replace(moves, moved=replace(moved, value=0.0, lower=0.0, upper=0.01))
+    still = estimate_interval([0.0], days_between=91, tolerated_share=0.2, as_of=AS_OF, n=200)
+    told = describe_interval(nobody, still, days_between=91)
+    assert str(told.statement).startswith("Nobody surely changed group")
+    assert "nothing wears them out" in str(told.so_what)
     chart = chart_migration(refresh, NAMES, minimum_cell_size=10, **LABELS)
     assert ("Shoes", "", "100%") in chart.table.rows  # none of a few is shown
     figure = pd.Series([Decimal(1)] * 200, index=ids)
