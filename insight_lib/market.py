@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from insight_lib.lake.access import refusal, with_consent
+from insight_lib.lake.access import as_known, refusal, with_consent
 from insight_lib.lake.decisions import read_decisions
 from insight_lib.lake.store import (
     LakeError,
@@ -33,7 +33,7 @@ from insight_lib.market_request import Refused, Request, interactive_request, ru
 from insight_lib.parameter_model import Parameters
 from insight_lib.parameters import append_to_register, find_root, load_project
 from insight_lib.registers import Registers, Role
-from insight_lib.schema import TABLES, TableSchema, Tag
+from insight_lib.schema import TABLES, Tag
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -323,7 +323,7 @@ class Market:
     def _restrict(self, name: str, table: ir.Table, role: Role) -> ir.Table:
         schema = TABLES.get(name)
         if schema:
-            table = self._as_known(schema, table)
+            table = as_known(schema, table, self._has_come)
         customer = schema.customer if schema else "customer_id"
         if customer and customer in table.columns:
             if name != "consents":
@@ -349,32 +349,6 @@ class Market:
         members = self.table("segments")
         members = members.filter(members.segment == self.segment)
         return table.semi_join(members, table[customer] == members.customer_id)
-
-    def _as_known(self, schema: TableSchema, table: ir.Table) -> ir.Table:
-        """The rows, and of them the values, that were known at the end of `as_of`.
-
-        Consents are not cut: what a person decides counts from then on, for every day.
-        """
-        import ibis
-
-        if schema.name == "consents":
-            return table
-
-        def has_come(known_from: str | None) -> ir.BooleanValue:
-            # A value whose day was not written down is known from the row's own day: hiding it
-            # would turn an end without a date, or a failed payment, into none.
-            known = self._has_come(table[known_from])
-            return known | table[known_from].isnull()
-
-        later = {
-            column.name: ibis.ifelse(has_come(column.known_from), table[column.name], None)
-            for column in schema.columns
-            if column.known_from in table.columns and column.name in table.columns
-        }
-        if schema.time and schema.time in table.columns:
-            moment = table[schema.time]
-            table = table.filter(self._has_come(moment) | moment.isnull())
-        return table.mutate(**later) if later else table
 
     def consenting(self, table: ir.Table, purpose: str) -> ir.Table:
         """The rows of a table whose customers agree to a further purpose, e.g. `activation`.

@@ -65,6 +65,8 @@ MAY_IMPORT = {
         "today",
     },
     "today": set(),
+    "rates": {"findings"},
+    "market_view": {"parameter_model", "registers"},
     "data_checks": {"findings", "lake", "market"},
     "market_request": {"parameters", "market_model", "lake"},
     "lake": {"schema", "parameters", "registers", "market_model", "today"},
@@ -90,7 +92,10 @@ MAY_IMPORT = {
     "report": {"findings", "charts"},
     "cli_models": BASE | {"lake", "market", "prediction"},
     "cli": BASE | {"cli_models"} | {"lake", "market", "runner", "report", "demo"},
-    **{stage: {"schema", "findings", "charts", "statistics", "orders"} for stage in STAGES},
+    **{
+        stage: {"schema", "findings", "charts", "statistics", "orders", "rates", "market_view"}
+        for stage in STAGES
+    },
 }
 FILES = sorted(LIBRARY.rglob("*.py"))
 

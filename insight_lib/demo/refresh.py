@@ -23,7 +23,8 @@ def refresh_simulation(folder: Path, market_id: str, *, seed: int, n_customers: 
         KeyError: There is no such world.
     """
     code = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    here = Path(__file__).parent
+    for path in (*sorted(here.glob("*.py")), here.parent / "schema.py"):
         code.update(path.read_bytes())
     made_from = f"{market_id} seed={seed} customers={n_customers} code={code.hexdigest()}\n"
     stamp = folder / _STAMP

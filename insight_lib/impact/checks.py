@@ -29,10 +29,10 @@ from insight_lib.impact.market_tests import MarketTests, design_of, spend_of
 from insight_lib.impact.stratification import check_stratum_balance, estimate_stratified
 
 if TYPE_CHECKING:
-    from insight_lib.market import Market
+    from insight_lib.market_view import MarketView
 
 
-def integrity_checks(m: Market, tests: MarketTests, test: Experiment) -> list[Check]:
+def integrity_checks(m: MarketView, tests: MarketTests, test: Experiment) -> list[Check]:
     """Whether one test can be believed; of a withheld one, only what says why."""
     as_of = m.as_of
     checks: list[Check | None] = [
@@ -57,7 +57,7 @@ def integrity_checks(m: Market, tests: MarketTests, test: Experiment) -> list[Ch
     return [check for check in checks if check is not None]
 
 
-def _stratified(m: Market, result: ArmResult) -> Check | None:
+def _stratified(m: MarketView, result: ArmResult) -> Check | None:
     """Does comparing within spend bands tell the same; None where there are too few in them."""
     metric, level = spend_of(result), m.parameters.general.interval_level
     effect = result.effect("revenue")
@@ -72,7 +72,7 @@ def _stratified(m: Market, result: ArmResult) -> Check | None:
     return describe_stratified(within, balance, effect.change, result)
 
 
-def _carried_over(m: Market, tests: MarketTests, test: Experiment) -> Check | None:
+def _carried_over(m: MarketView, tests: MarketTests, test: Experiment) -> Check | None:
     """Do earlier tests still move these customers; None where no earlier one shares enough."""
     campaigns = tuple(e.campaign for e in tests.experiments if not e.faults)
     common: dict[str, Any] = {"as_of": m.as_of, "level": m.parameters.general.interval_level}

@@ -10,10 +10,9 @@ from itertools import combinations
 
 import pandas as pd
 
-from insight_lib.findings import Estimate, TooFew, unit_of_difference
+from insight_lib.findings import UNIT_BOUNDS, Estimate, TooFew, unit_of_difference
 from insight_lib.impact.effects import Effect, Metric, estimate_by_group
 from insight_lib.impact.stratification import check_groups_differ
-from insight_lib.prose import UNIT_BOUNDS
 
 _CLEAR = 0.05
 SPEND_BANDS = "spend before the test"

@@ -61,7 +61,7 @@ from insight_lib.orders import settling_days
 from insight_lib.statistics import estimate_share
 
 if TYPE_CHECKING:
-    from insight_lib.market import Market
+    from insight_lib.market_view import MarketView
 
 TABLES = ("campaigns", "assignments", "transactions")
 
@@ -120,7 +120,7 @@ class MarketTests:
         return why_no_test(self.campaigns)
 
 
-def read_tests(m: Market) -> MarketTests:
+def read_tests(m: MarketView) -> MarketTests:
     """Lay out every campaign of a market; one that cannot be read never takes the others."""
     if not all(m.has(t) for t in TABLES):
         return MarketTests(campaigns=(), assigned=pd.DataFrame(), orders=pd.DataFrame())
@@ -196,7 +196,7 @@ def _nameless(name: object) -> Campaign:
     )  # fmt: skip
 
 
-def _people(m: Market, wanted: Sequence[str]) -> pd.DataFrame | None:
+def _people(m: MarketView, wanted: Sequence[str]) -> pd.DataFrame | None:
     if not m.has("customers"):
         return None
     table = m.table("customers")
@@ -204,13 +204,13 @@ def _people(m: Market, wanted: Sequence[str]) -> pd.DataFrame | None:
     return table.select("customer_id", *columns).to_pandas()
 
 
-def orders_of(m: Market) -> pd.DataFrame:
+def orders_of(m: MarketView) -> pd.DataFrame:
     """Orders of the market, counted as it declares."""
     free = m.parameters.general.free_orders_count
     return load_orders(m.table("transactions"), free_orders_count=free)
 
 
-def metrics_of(m: Market, frame: pd.DataFrame) -> list[Metric]:
+def metrics_of(m: MarketView, frame: pd.DataFrame) -> list[Metric]:
     """What a test is judged by, with the market's smallest changes that matter."""
     p = m.parameters.impact
     return usual_metrics(
@@ -221,14 +221,14 @@ def metrics_of(m: Market, frame: pd.DataFrame) -> list[Metric]:
     )
 
 
-def drawn(m: Market) -> dict[str, Any]:
+def drawn(m: MarketView) -> dict[str, Any]:
     """Day, level and seed of the market, as every estimate takes them."""
     general = m.parameters.general
     return {"as_of": m.as_of, "level": general.interval_level, "seed": general.seed}
 
 
 def _arms(
-    m: Market, experiment: Experiment, orders: pd.DataFrame, *, return_days: int
+    m: MarketView, experiment: Experiment, orders: pd.DataFrame, *, return_days: int
 ) -> list[ArmResult]:
     until = provisional_until(experiment, return_days=return_days, as_of=m.as_of)
     results = estimate_test(
@@ -241,7 +241,7 @@ def _arms(
     return [replace(r, guards=_guards(m, r)) for r in results]
 
 
-def _guards(m: Market, result: ArmResult) -> tuple[GuardResult, ...]:
+def _guards(m: MarketView, result: ArmResult) -> tuple[GuardResult, ...]:
     """Guard-rails of one arm; none where none can be judged."""
     p, campaign = m.parameters.impact, result.experiment.campaign
     last = campaign.end
@@ -270,7 +270,7 @@ def _answers(
     campaigns: Sequence[Campaign],
     assigned: pd.DataFrame,
     responses: pd.DataFrame | None,
-    m: Market,
+    m: MarketView,
 ) -> tuple[tuple[Campaign, Estimate], ...]:
     """Share of customers who answered, of each campaign without anyone left alone."""
     if responses is None:
@@ -298,7 +298,7 @@ def spend_of(result: ArmResult) -> Metric | None:
     return effect.metric if effect else None
 
 
-def contact_value(m: Market, result: ArmResult) -> ContactValue | None:
+def contact_value(m: MarketView, result: ArmResult) -> ContactValue | None:
     """What a contact of an arm leaves; None where it has no cost, or spend cannot be told."""
     effect, cost = result.effect("revenue"), result.experiment.campaign.cost_amount
     if effect is None or cost is None:
@@ -322,7 +322,7 @@ def _whole(result: ArmResult) -> None:
         raise TooFew("its lottery had shares of its own by stratum, and this compares whole arms")
 
 
-def groups_of(m: Market, result: ArmResult) -> tuple[GroupAnswers, ...]:
+def groups_of(m: MarketView, result: ArmResult) -> tuple[GroupAnswers, ...]:
     """Does an arm work differently by spend before, or by any trait that is declared.
 
     Raises:
@@ -335,7 +335,7 @@ def groups_of(m: Market, result: ArmResult) -> tuple[GroupAnswers, ...]:
     return answer_by_traits(pair, result.effects[0].metric, traits, **drawn(m))
 
 
-def daily_looks(m: Market, tests: MarketTests, result: ArmResult) -> Monitoring:
+def daily_looks(m: MarketView, tests: MarketTests, result: ArmResult) -> Monitoring:
     """What looking every day would have shown.
 
     Raises:
@@ -363,7 +363,7 @@ def daily_looks(m: Market, tests: MarketTests, result: ArmResult) -> Monitoring:
     )
 
 
-def rank_customers(m: Market, result: ArmResult) -> tuple[Uplift, TargetingRule | None]:
+def rank_customers(m: MarketView, result: ArmResult) -> tuple[Uplift, TargetingRule | None]:
     """Who answers because of an arm, and whether choosing by cost is worth it.
 
     Raises:
@@ -391,7 +391,7 @@ def rank_customers(m: Market, result: ArmResult) -> tuple[Uplift, TargetingRule 
 
 
 def returns_of(
-    m: Market, tests: MarketTests, ranked: Mapping[str, tuple[Uplift, TargetingRule | None]]
+    m: MarketView, tests: MarketTests, ranked: Mapping[str, tuple[Uplift, TargetingRule | None]]
 ) -> tuple[tuple[Return, ...], tuple[str, ...]]:
     """The return of each arm that may be read, and of the model that chooses; what may be kept.
 
@@ -441,7 +441,7 @@ def returns_of(
     return tuple(found), tuple(released)
 
 
-def design_of(m: Market, experiment: Experiment) -> Design:
+def design_of(m: MarketView, experiment: Experiment) -> Design:
     """What the test could show of the share who ordered.
 
     Raises:
@@ -462,7 +462,7 @@ def design_of(m: Market, experiment: Experiment) -> Design:
     )
 
 
-def returns_by_band(m: Market, result: ArmResult) -> tuple[Return, ...]:
+def returns_by_band(m: MarketView, result: ArmResult) -> tuple[Return, ...]:
     """The return of one arm by what customers spent before.
 
     Raises:
@@ -484,7 +484,7 @@ def returns_by_band(m: Market, result: ArmResult) -> tuple[Return, ...]:
     )
 
 
-def compare_chosen(m: Market, tests: MarketTests) -> tuple[Campaign, Targeted, float]:
+def compare_chosen(m: MarketView, tests: MarketTests) -> tuple[Campaign, Targeted, float]:
     """The largest campaign sent by choice: its comparison, and the change that would matter.
 
     Raises:
@@ -508,7 +508,7 @@ def compare_chosen(m: Market, tests: MarketTests) -> tuple[Campaign, Targeted, f
     return chosen, result, max(p.smallest_relative_change_that_matters * spend, 1e-9)
 
 
-def plan_tests(m: Market, tests: MarketTests) -> list[NextTest]:
+def plan_tests(m: MarketView, tests: MarketTests) -> list[NextTest]:
     """What the next test takes, for each measure that this market's customers differ in.
 
     Raises:

@@ -27,7 +27,7 @@ from insight_lib.impact.postmortem import (
 )
 
 if TYPE_CHECKING:
-    from insight_lib.market import Market
+    from insight_lib.market_view import MarketView
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class _Data:
     people: pd.DataFrame | None
 
 
-def judge_plans(m: Market, findings: Sequence[Mapping[str, Any]]) -> JudgedPlans:
+def judge_plans(m: MarketView, findings: Sequence[Mapping[str, Any]]) -> JudgedPlans:
     """Judge each campaign of the market that has a plan; one that cannot be takes no other.
 
     Args:
@@ -116,7 +116,7 @@ def _test_of(plan: Plan, campaigns: Mapping[str, Campaign]) -> Campaign:
     return campaign
 
 
-def _change(m: Market, plan: Plan, campaign: Campaign, data: _Data) -> tuple[Estimate, int]:
+def _change(m: MarketView, plan: Plan, campaign: Campaign, data: _Data) -> tuple[Estimate, int]:
     """Contacted less left alone on the plan's metric, all arms of the campaign together."""
     test = build_experiment(
         campaign,
@@ -137,7 +137,7 @@ def _change(m: Market, plan: Plan, campaign: Campaign, data: _Data) -> tuple[Est
     return change, len(test.frame)
 
 
-def _limits(m: Market) -> Limits:
+def _limits(m: MarketView) -> Limits:
     p = m.parameters.learning
     return Limits(
         smallest_reached_share=p.smallest_reached_share,
@@ -151,7 +151,7 @@ def _limits(m: Market) -> Limits:
 
 
 def _records(
-    m: Market, campaign: Campaign, data: _Data, findings: Sequence[Mapping[str, Any]]
+    m: MarketView, campaign: Campaign, data: _Data, findings: Sequence[Mapping[str, Any]]
 ) -> Records:
     """What is on record of one campaign: arms, responses, feeds, contacts."""
     types = list(m.parameters.learning.contact_event_types)

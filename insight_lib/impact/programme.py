@@ -19,7 +19,7 @@ from insight_lib.impact.panel import Panel, make_panel
 from insight_lib.impact.places import PlaceChange, PlaceWeeks, estimate_place_change, place_weeks
 
 if TYPE_CHECKING:
-    from insight_lib.market import Market
+    from insight_lib.market_view import MarketView
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Programme:
         return self.study is None or self.study.is_parallel
 
 
-def read_programme(m: Market, orders: pd.DataFrame | None) -> Programme:
+def read_programme(m: MarketView, orders: pd.DataFrame | None) -> Programme:
     """Compare the places of a market's programme with the others.
 
     Args:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 from typing import TYPE_CHECKING
 
 from insight_lib.registers import Licence
+from insight_lib.schema import TableSchema
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -24,6 +26,37 @@ def refusal(licence: Licence, *, purpose: str, country: str, today: date) -> str
     if licence.expires and today > licence.expires:
         return f"the licence expired on {licence.expires} (`expires`)"
     return None
+
+
+def as_known(
+    schema: TableSchema, table: ir.Table, has_come: Callable[[ir.Value], ir.BooleanValue]
+) -> ir.Table:
+    """The rows of a canonical table, and of them the values, that were known at a day's end.
+
+    Consents are not cut: what a person decides counts from then on, for every day.
+
+    Args:
+        has_come: Whether a day or an instant is not after that day, on the market's clock.
+    """
+    import ibis
+
+    if schema.name == "consents":
+        return table
+
+    def is_known(known_from: str) -> ir.BooleanValue:
+        # A value whose day was not written down is known from the row's own day: hiding it
+        # would turn an end without a date, or a failed payment, into none.
+        return has_come(table[known_from]) | table[known_from].isnull()
+
+    later = {
+        column.name: ibis.ifelse(is_known(column.known_from), table[column.name], None)
+        for column in schema.columns
+        if column.known_from and column.known_from in table.columns and column.name in table.columns
+    }
+    if schema.time and schema.time in table.columns:
+        moment = table[schema.time]
+        table = table.filter(has_come(moment) | moment.isnull())
+    return table.mutate(**later) if later else table
 
 
 def with_consent(

@@ -28,7 +28,7 @@ def in_currency(money: Money, *, to: str, fx_rates: pd.DataFrame | None, as_of: 
     Raises:
         TooFew: There is no rate between the two; the amount then says nothing here.
     """
-    from insight_lib.features.money import daily_rates
+    from insight_lib.rates import daily_rates
 
     if money.currency == to:
         return money.amount

@@ -1,0 +1,33 @@
+"""A market as an analysis may see it: what `market.Market` gives, without the door behind it."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+    from insight_lib.parameter_model import Parameters
+    from insight_lib.registers import Registers
+
+
+class MarketView(Protocol):
+    """Read only; rows come restricted to what the run may see."""
+
+    parameters: Parameters
+    registers: Registers
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def currency(self) -> str: ...
+    @property
+    def zone(self) -> str: ...
+    @property
+    def as_of(self) -> date: ...
+    def has(self, table: str) -> bool:
+        """Whether the market has this table."""
+
+    def table(self, name: str) -> ir.Table:
+        """A table, restricted to what this run may read."""
