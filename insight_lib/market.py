@@ -455,7 +455,7 @@ class Market:
         """
         schema = TABLES[name]
         customer = str(schema.customer)
-        everyone = self._in_segment(self._as_known(schema, self._raw(name)), customer)
+        everyone = self._in_segment(as_known(schema, self._raw(name)), customer, self._has_come)
         allowed = self.table(name)
         return (
             int(allowed[customer].nunique().execute()),
