@@ -455,7 +455,8 @@ class Market:
         """
         schema = TABLES[name]
         customer = str(schema.customer)
-        everyone = self._in_segment(as_known(schema, self._raw(name)), customer, self._has_come)
+        known = as_known(schema, self._raw(name), self._has_come)
+        everyone = self._in_segment(known, customer)
         allowed = self.table(name)
         return (
             int(allowed[customer].nunique().execute()),
