@@ -104,7 +104,7 @@ def render_site(cells: Sequence[SiteCell], stages: Sequence[StageHead]) -> str:
         stages=stages,
         headline=_headline(cells),
         lede=_lede(cells),
-        failed=[_failure(cell, stages) for cell in cells if cell.state == "failed"],
+        failed=[_failure(cell, stages) for cell in _broken(cells)],
         gates=[
             _item(cell, finding, stages)
             for cell in cells
@@ -206,6 +206,17 @@ def _lede(cells: Sequence[SiteCell]) -> str:
 def _place(cell: SiteCell, stages: Sequence[StageHead]) -> str:
     title = next((stage.title for stage in stages if stage.id == cell.stage_id), cell.stage_id)
     return " · ".join(filter(None, (cell.market_title, cell.segment, title)))
+
+
+def _broken(cells: Sequence[SiteCell]) -> list[SiteCell]:
+    """What failed, and what stands on an older delivery; one reason of a market once."""
+    found: dict[tuple[str, str | None], SiteCell] = {}
+    for cell in cells:
+        if cell.state == "failed" or (cell.state == "stale" and cell.error):
+            is_run = cell.state == "failed" and not (cell.error or "").endswith("`insight check`")
+            reason = f"{cell.stage_id} {cell.segment} {cell.error}" if is_run else cell.error
+            found.setdefault((cell.market_id, reason), cell)
+    return list(found.values())
 
 
 def _failure(cell: SiteCell, stages: Sequence[StageHead]) -> _Item:
