@@ -54,8 +54,8 @@ def dated(lines: ir.Table, *, returned_within_days: int | None = None) -> ir.Tab
 
     So a line that follows after midnight, or is taken back later, counts with its order. Money
     taken back under a number of its own (a credit note) gets the `order_id` of the customer's
-    latest earlier sale of the same product that cost at least as much, else of the latest
-    earlier order that holds a line of at least as much; without one it keeps its own.
+    earlier sale of the same product that cost as much, or at least as much, else of an earlier
+    sale of another product that did; the latest of several. Without one it keeps its own.
 
     Args:
         returned_within_days: Leave out what was taken back later than so many days after the
@@ -97,6 +97,7 @@ def _credits_rejoined(lines: ir.Table) -> ir.Table:
         group_by=[pairs[name] for name in _CREDIT],
         order_by=[
             (pairs.sale_product == pairs.product_id).desc(),
+            (pairs.sale_amount == -pairs.amount).desc(),
             pairs.sold_at.desc(),
             pairs.sale_id,
         ],
