@@ -220,7 +220,7 @@ class Market:
         write_atomically(folder / f"{self.as_of.isoformat()}.json", json.dumps(content, indent=1))
 
     def aggregates(self, name: str) -> pd.DataFrame:
-        """What the other markets gave last, up to `as_of`: market, as_of, and their columns.
+        """What the other declared markets gave last, up to `as_of`: market, as_of, their columns.
 
         Raises:
             Refused: The stage does not declare that it reads it.
@@ -235,7 +235,8 @@ class Market:
         rows = []
         for folder in sorted((self.root.parent.parent / "_aggregates" / name).glob("*")):
             days = [p for p in sorted(folder.glob("*.json")) if p.stem <= self.as_of.isoformat()]
-            if folder.name != self.id and days:
+            declared = self.project_root / f"parameters/markets/{folder.name}.yaml"
+            if folder.name != self.id and days and declared.is_file():
                 content = json.loads(days[-1].read_text())
                 head = {"market": content["market"], "as_of": content["as_of"]}
                 rows += [head | row for row in content["rows"]]

@@ -54,8 +54,8 @@ def dated(lines: ir.Table, *, returned_within_days: int | None = None) -> ir.Tab
 
     So a line that follows after midnight, or is taken back later, counts with its order. Money
     taken back under a number of its own (a credit note) gets the `order_id` of the customer's
-    latest earlier sale of the same product that cost at least as much, else of the latest
-    earlier order that holds a line of at least as much; without one it keeps its own.
+    earlier sale of the same product that cost as much, or at least as much, else of an earlier
+    sale of another product that did; the latest of several. Without one it keeps its own.
 
     Args:
         returned_within_days: Leave out what was taken back later than so many days after the
@@ -73,6 +73,8 @@ def dated(lines: ir.Table, *, returned_within_days: int | None = None) -> ir.Tab
 
 def _credits_rejoined(lines: ir.Table) -> ir.Table:
     back = lines.filter((lines.amount < 0) & lines.customer_id.notnull())
+    if not back.count().execute():  # most markets record none, and the rest costs time
+        return lines
     bought = lines.filter((lines.amount > 0) & lines.customer_id.notnull())
     notes = back.anti_join(bought, ["order_id", "customer_id"]).select(_CREDIT).distinct()
     sales = bought.semi_join(notes, "customer_id").select(
@@ -95,6 +97,7 @@ def _credits_rejoined(lines: ir.Table) -> ir.Table:
         group_by=[pairs[name] for name in _CREDIT],
         order_by=[
             (pairs.sale_product == pairs.product_id).desc(),
+            (pairs.sale_amount == -pairs.amount).desc(),
             pairs.sold_at.desc(),
             pairs.sale_id,
         ],

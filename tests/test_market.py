@@ -183,6 +183,25 @@ def test_an_earlier_day_does_not_know_how_it_ended(folder: ProjectFolder) -> Non
         assert first["end_reason"] == reason
 
 
+@pytest.mark.case("113", "119i")
+def test_a_value_whose_day_is_missing_is_known_from_the_rows_own_day(
+    folder: ProjectFolder,
+) -> None:
+    folder.market(sources=TRANSACTIONS_YAML + CONTRACTS_YAML)
+    folder.write("raw/transactions.csv", lines("a"))
+    folder.write(
+        "raw/contracts.csv",
+        "id,customer,start,term,end,reason,monthly\n"
+        "k1,a,2024-01-01,2024-12-31,,payment,10\n"
+        "k2,b,2024-08-01,2025-07-31,,,10\n",
+    )
+    project = folder.load()
+    ingest_market(project.lake_dir, project.markets["de-test"], project.root)
+    rows = open_test(folder, as_of="2024-12-31").table("contracts").to_pandas()
+    reasons = rows.set_index("contract_id")["end_reason"].fillna("")
+    assert reasons.to_dict() == {"k1": "payment", "k2": ""}
+
+
 def test_a_run_for_an_earlier_day_does_not_become_what_others_read(folder: ProjectFolder) -> None:
     prepare(folder, lines("a", "b"))
     for value, options in [
@@ -520,6 +539,7 @@ def test_a_list_to_contact_loses_whoever_withdraws(folder: ProjectFolder) -> Non
         assert sorted(reader.table("scores").customer_id.to_pandas()) == ["a", "b"]
 
 
+@pytest.mark.case("119e")
 def test_others_read_what_was_known_by_their_day_and_no_trial(folder: ProjectFolder) -> None:
     prepare(folder, lines("a"))
     reader = open_market("de-test", stage="transfer", root=folder.root)
@@ -529,6 +549,9 @@ def test_others_read_what_was_known_by_their_day_and_no_trial(folder: ProjectFol
         rows = [{"group": "all", "n": 50, "rate": rate}]
         content = {"market": "aa-other", "as_of": day, "rows": rows}
         (other / f"{day}.json").write_text(json.dumps(content))
+    # What a market left behind that is no longer declared is nobody's.
+    assert reader.aggregates("repeat_rates").empty
+    folder.market("aa-other")
     assert reader.aggregates("repeat_rates")["rate"].tolist() == [0.2]
     early = open_market("de-test", stage="transfer", root=folder.root, as_of="2024-04-01")
     assert early.aggregates("repeat_rates")["rate"].tolist() == [0.1]

@@ -182,10 +182,11 @@ def table_exclusions(result: Exclusions, *, most: int = 12) -> Table:
     )
 
 
-def describe_pooled(result: Pooled, *, what: str) -> Finding:
+def describe_pooled(result: Pooled, *, what: str, left_out: tuple[str, ...] = ()) -> Finding:
     """Was strength borrowed from mature markets, what did it bring, or why not.
 
     Args:
+        left_out: Mature markets that share too few groups with this one.
         what: The rate in words, e.g. `repeat rate by channel`.
     """
     gain = result.gain
@@ -227,7 +228,13 @@ def describe_pooled(result: Pooled, *, what: str) -> Finding:
         evidence=("transactions", "group_aggregates"),
         value=gain,
         good="up",
-        so_what=advice,
+        so_what=Prose(
+            "{advice} Left out, as they share too few groups: {names}.",
+            advice=advice,
+            names=", ".join(left_out),
+        )
+        if left_out
+        else advice,
         weight=1.8,
     )
 

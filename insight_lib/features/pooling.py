@@ -8,7 +8,7 @@ predicts its own customers better.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
@@ -94,6 +94,38 @@ class _Pattern:
     n_markets: int
 
 
+_FEWEST_SHARED = 3
+
+
+def comparable_markets(
+    given: pd.DataFrame, own_groups: Iterable[str]
+) -> tuple[list[pd.DataFrame], tuple[str, ...]]:
+    """The markets that share groups with this one and with each other, and those that do not.
+
+    One market of another kind would otherwise leave no group that all of them have.
+
+    Args:
+        given: market, group, mean, variance, n.
+        own_groups: Of this market.
+
+    Returns:
+        group, mean, variance, n of each market kept, and the names of those left out.
+    """
+    own = set(own_groups)
+    frames = {str(name): frame for name, frame in given.groupby("market")} if len(given) else {}
+    groups = {name: set(frame["group"]) & own for name, frame in frames.items()}
+    kept = {name for name, shared in groups.items() if len(shared) >= _FEWEST_SHARED}
+
+    def common(names: set[str]) -> int:
+        return len(set.intersection(*(groups[name] for name in names)))
+
+    while len(kept) > 2 and common(kept) < _FEWEST_SHARED:
+        # Without which one do the others have most in common?
+        kept.remove(max(sorted(kept), key=lambda name: common(kept - {name})))
+    columns = ["group", "mean", "variance", "n"]
+    return [frames[n][columns] for n in sorted(kept)], tuple(sorted(set(frames) - kept))
+
+
 def mature_pattern(aggregates: Sequence[pd.DataFrame]) -> _Pattern:
     """Relative group means over mature markets, and how far markets differ.
 
@@ -112,7 +144,7 @@ def mature_pattern(aggregates: Sequence[pd.DataFrame]) -> _Pattern:
             f"{len(aggregates)} mature markets, and it takes two to see how far they differ"
         )
     shared = sorted(set.intersection(*(set(a["group"]) for a in aggregates)))
-    if len(shared) < 3:
+    if len(shared) < _FEWEST_SHARED:
         raise TooFew(f"{len(shared)} groups in all mature markets, and it takes three")
     means, variances = [], []
     for frame in aggregates:
@@ -304,8 +336,8 @@ def _gain(difference: Floats, loss: Floats, *, as_of: date, level: float) -> Est
     half = float(stats.t.ppf(0.5 + level / 2, n - 1)) * float(difference.std(ddof=1)) / np.sqrt(n)
     value = float(difference.mean())
     return Estimate(
-        value=value / scale,
-        lower=float((value - half) / scale),
+        value=max(value / scale, -1.0),
+        lower=max(float((value - half) / scale), -1.0),
         upper=float((value + half) / scale),
         unit="change",
         n=n,

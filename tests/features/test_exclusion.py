@@ -47,7 +47,7 @@ def by_hand() -> ibis.Table:
     raw = connection.create_table("buys", buys)
     return exclusion_rules(
         connection.create_table("people", people),
-        raw.mutate(order_date=raw.order_date.cast("date")),
+        raw.mutate(order_date=raw.order_date.cast("date"), is_purchase=raw.amount > 0),
         as_of=AS_OF,
         recency_days=(31, 30),
         minimum_orders=(2,),

@@ -15,6 +15,7 @@ from insight_lib.features.choice_charts import chart_pooled
 from insight_lib.features.choice_story import check_transfer, describe_pooled
 from insight_lib.features.pooling import (
     Pooled,
+    comparable_markets,
     estimate_pooled,
     group_aggregates,
     mature_pattern,
@@ -243,3 +244,19 @@ def test_a_market_somewhat_less_alike_leans_less_on_the_pattern() -> None:
     local, pooled_loss, coverage = np.array(over_seeds(of_seed, 80)).mean(axis=0)
     assert pooled_loss < 0.93 * local
     assert coverage > 0.84  # short of the promised 0.95: the method's page says so
+
+
+@pytest.mark.case("119e")
+def test_a_market_of_another_kind_is_left_out_by_name() -> None:
+    def given(market: str, groups: str) -> pd.DataFrame:
+        return pd.DataFrame(
+            {"market": market, "group": list(groups), "mean": 0.3, "variance": 0.2, "n": 500}
+        )
+
+    all_given = pd.concat(
+        [given("de", "abcd"), given("fr", "abce"), given("us-saas", "xyz"), given("jp", "bcd")]
+    )
+    kept, left_out = comparable_markets(all_given, "abcd")
+    assert left_out == ("fr", "us-saas")
+    assert mature_pattern(kept).n_markets == 2
+    assert comparable_markets(pd.DataFrame(), "abcd") == ([], ())
