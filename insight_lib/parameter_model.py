@@ -163,6 +163,8 @@ class PredictionParameters(Model):
     review_stakes_amount: Amount
     high_stakes_targets: tuple[str, ...]
     reviewers: Literal[1, 2]
+    decision_tolerance_share: float = Field(ge=0, lt=1)
+    decision_holds_days: int = Field(ge=0, le=366)
     smallest_kappa: _Share
     channels: dict[str, ContactChannel] = Field(min_length=1)
     contact_rest_days: int = Field(ge=0)

@@ -51,11 +51,16 @@ class Stakes:
             score waits where it is not known in the market's currency.
         high_stakes_targets: Targets of which every score waits.
         n_reviewers: Different people who have to release a score.
+        tolerance_share: A release holds for another score of the same customer and target that
+            is at most so much higher or lower, relative to the one decided on.
+        holds_days: And for so many days; within them a rejection holds whatever the score.
     """
 
     smallest_amount: float | None
     high_stakes_targets: Collection[str] = ()
     n_reviewers: int = 1
+    tolerance_share: float = 0.0
+    holds_days: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,13 +125,22 @@ def add_stakes(
 
 
 def split_released(
-    scores: pd.DataFrame, decisions: Sequence[Mapping[str, Any]], *, stakes: Stakes
+    scores: pd.DataFrame,
+    decisions: Sequence[Mapping[str, Any]],
+    *,
+    stakes: Stakes,
+    as_of: date | None = None,
 ) -> Split:
     """Take out of the scores what may not leave yet, or never.
 
+    A decision holds for the very score that it was made on; a score that moved in its fourth
+    digit overnight need not be decided again: see `Stakes.tolerance_share`.
+
     Args:
         scores: From `add_stakes`.
-        decisions: What people decided: customer_id, target, version, score, verdict, by, why.
+        decisions: What people decided: customer_id, target, version, score, verdict, by, why,
+            day.
+        as_of: Day of the scores; without it a decision holds for its very score alone.
     """
     if missing := {"held_because", "stakes_amount"} - set(scores.columns):
         raise ValueError(f"scores lack {', '.join(sorted(missing))}; call add_stakes first")
@@ -139,8 +153,25 @@ def split_released(
         else:
             rejected.add(bound)
     names = [_bound(row) for row in scores[list(_BOUND)].to_dict("records")]
-    n_releases = np.array([len(released_by.get(name, ())) for name in names], dtype=int)
-    is_rejected = np.array([name in rejected for name in names], dtype=bool)
+    near = _still_held(decisions, stakes, as_of)
+    people = [
+        released_by.get(name, set())
+        | {
+            by
+            for verdict, by, score in near.get(name[:2], ())
+            if verdict == RELEASE
+            and abs(float(name[3]) - score) <= stakes.tolerance_share * abs(score)
+        }
+        for name in names
+    ]
+    n_releases = np.array([len(who) for who in people], dtype=int)
+    is_rejected = np.array(
+        [
+            name in rejected or any(verdict == REJECT for verdict, *_ in near.get(name[:2], ()))
+            for name in names
+        ],
+        dtype=bool,
+    )
     is_held = (scores["held_because"] != "").to_numpy()
     is_waiting = is_held & ~is_rejected & (n_releases < stakes.n_reviewers)
     is_free = ~is_rejected & ~is_waiting
@@ -156,6 +187,23 @@ def split_released(
         rejected=scores[is_rejected].reset_index(drop=True),
         n_reviewed=int((is_held & is_free).sum()),
     )
+
+
+def _still_held(
+    decisions: Sequence[Mapping[str, Any]], stakes: Stakes, as_of: date | None
+) -> dict[tuple[str, ...], list[tuple[str, str, float]]]:
+    """By customer and target the decisions of late: verdict, person, score decided on.
+
+    The last word of a person on a customer counts.
+    """
+    found: dict[tuple[str, ...], dict[str, tuple[str, str, float]]] = {}
+    for decision in decisions if as_of is not None else ():
+        age = (as_of - date.fromisoformat(str(decision["day"]))).days  # type: ignore[operator]
+        if 0 <= age <= stakes.holds_days and stakes.holds_days:
+            by = same_person(str(decision["by"]))
+            bound = _bound(decision)
+            found.setdefault(bound[:2], {})[by] = (str(decision["verdict"]), by, float(bound[3]))
+    return {key: list(own.values()) for key, own in found.items()}
 
 
 def decision_row(

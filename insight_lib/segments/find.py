@@ -25,7 +25,7 @@ from insight_lib.segments.purchases import (
     read_purchases,
 )
 from insight_lib.segments.solution import Solution, Thresholds, estimate_segments, nobody_differs
-from insight_lib.statistics import estimate_ratio
+from insight_lib.statistics import estimate_ratio, estimate_share
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -281,6 +281,8 @@ def estimate_moves(
     excess = estimate_ratio(
         seemed - chance, np.ones(len(both)), unit="difference", as_of=as_of, level=level
     )
+    # Nobody seen to move is not nobody: what so many customers cannot rule out (Wilson, 1927).
+    unseen = estimate_share(0, len(both), as_of=as_of, level=level).upper
     return Moves(
         old=pd.DataFrame(
             {"customer_id": both.astype(str), "segment": [ids[f"s{g + 1}"] for g in then]}
@@ -290,7 +292,7 @@ def estimate_moves(
         moved=Estimate(
             value=max(excess.value, 0.0),
             lower=max(excess.lower, 0.0),
-            upper=max(excess.upper, 0.0),
+            upper=max(excess.upper, unseen),
             unit="share",
             n=len(both),
             as_of=as_of,

@@ -346,13 +346,15 @@ def describe_interval(moves: Moves, interval: Interval, *, days_between: int) ->
         value=moved,
         good="down",
         so_what=Prose(
-            "Remake the segments every {days}; {driver}. {chance} seem to move only because their "
-            "orders are few. Groups that go on keep their identity.",
+            "Remake the segments every {days}; {driver}.{chance} Groups that go on keep their "
+            "identity.",
             days=interval.days,
             driver=f"{interval.driver} wear them out first"
-            if any(interval.wear_per_year.values())
+            if any(rate > 0 for rate in interval.wear_per_year.values())
             else "nothing wears them out measurably",
-            chance=chance,
+            chance=Prose(" {share} seem to move only because their orders are few.", share=chance)
+            if chance.value > 0
+            else "",
         ),
         due=as_of + timedelta(days=int(interval.days.value)),
         weight=2.2,

@@ -150,3 +150,28 @@ def test_two_spellings_are_one_person() -> None:
 
     assert released("Anna", "anna ", "ANNA") == 0
     assert released("Anna", "Bert") == 1
+
+
+@pytest.mark.case("139")
+def test_a_decision_holds_for_a_score_that_hardly_moved() -> None:
+    """The score moves in its fourth digit overnight; what was decided is not asked again."""
+    stakes = Stakes(smallest_amount=0.0, tolerance_share=0.1, holds_days=28)
+
+    def day(score: float, version: str) -> pd.DataFrame:
+        rows = {"customer_id": ["a", "b"], "target": "lapse", "version": version, "score": score}
+        value = pd.Series({"a": 9.0, "b": 9.0})
+        return add_stakes(pd.DataFrame(rows), value, stakes=stakes, amount_targets=())
+
+    first = day(0.5, "v1")
+    decided = [
+        decision_row(row, verdict=verdict, by="crm-lead", why="known", day=AS_OF)
+        for row, verdict in zip(first.to_dict("records"), ("release", "reject"), strict=True)
+    ]
+
+    def left(scores: pd.DataFrame, as_of: date) -> tuple[list[str], list[str]]:
+        split = split_released(scores, decided, stakes=stakes, as_of=as_of)
+        return list(split.released["customer_id"]), list(split.rejected["customer_id"])
+
+    assert left(day(0.5004, "v2"), date(2026, 1, 1)) == (["a"], ["b"])
+    assert left(day(0.7, "v2"), date(2026, 1, 1)) == ([], ["b"])  # another score, another decision
+    assert left(day(0.5004, "v2"), date(2026, 3, 1)) == ([], [])  # and not for ever
