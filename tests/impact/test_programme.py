@@ -123,10 +123,11 @@ def test_where_nothing_was_done_hardly_any_place_is_said_to_have_moved(n_custome
 @pytest.mark.slow
 @pytest.mark.case("98")
 def test_a_planted_fifth_is_found_with_forty_places_to_compare_with() -> None:
-    """With places that move by 6 % on their own; by 8 % no comparison of one place can: the
-    step itself then has a standard error of 8 %, and a fifth is 2.3 of them."""
+    """With places that move by 5 % on their own and sell enough not to add much noise of theirs.
+    By 8 % no comparison of one place can promise it: the step itself then has a standard error
+    of 8 %, a fifth is 2.3 of them, and six of ten are found."""
     found = over_seeds(
-        lambda s: change_in(s, n_controls=40, lift=0.2, n_customers=200, moves=0.05), 60
+        lambda s: change_in(s, n_controls=40, lift=0.2, n_customers=800, moves=0.05), 25
     )
     assert_detection_rate([c.net.lower > 0 for c in found], 0.8)
     assert_coverage([(c.net.lower, c.net.upper) for c in found], 0.2, 0.95)
