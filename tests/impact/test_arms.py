@@ -108,7 +108,7 @@ def test_arms_without_effect_are_rarely_said_to_have_one() -> None:
         found = results(lay_out(assigned, orders), orders)
         return any(r.won or r.lost for r in found)
 
-    assert_false_alarm_rate(over_seeds(claims, 200), 0.05)
+    assert_false_alarm_rate(over_seeds(claims, 60), 0.05)
 
 
 @pytest.mark.case("81", "101")
@@ -172,7 +172,7 @@ def test_a_lasting_gain_is_rarely_said_to_fade() -> None:
         (result,) = results(lay_out(assigned, orders), orders)
         return result.fading is not None and result.fading.is_fading
 
-    lasting = over_seeds(lambda s: fades(s, (1.3, 1.3, 1.3, 1.3)), 100)
+    lasting = over_seeds(lambda s: fades(s, (1.3, 1.3, 1.3, 1.3)), 50)
     assert_false_alarm_rate(lasting, 0.05)
     assert_detection_rate(over_seeds(lambda s: fades(s, (2.2, 1.2, 0.8, 0.8)), 30), 0.8)
 
@@ -230,7 +230,7 @@ def test_splits_by_many_traits_rarely_alarm() -> None:
         found = answer_by_traits(frame, ORDERED, traits, as_of=AS_OF, seed=1)
         return any(a.is_clear for a in found)
 
-    assert_false_alarm_rate(over_seeds(clear, 300), 0.05)
+    assert_false_alarm_rate(over_seeds(clear, 100), 0.05)
 
     def covered(seed: int) -> bool:
         frame = by_region(seed, {"North": 1.5, "South": 1.0}, 1_200)
@@ -239,7 +239,7 @@ def test_splits_by_many_traits_rarely_alarm() -> None:
         truth = 0.15 if found[0].high == "North" else -0.15
         return gap.lower <= truth <= gap.upper
 
-    assert_detection_rate(over_seeds(covered, 200), 0.91)
+    assert_detection_rate(over_seeds(covered, 80), 0.91)
 
 
 @pytest.mark.case("102")
