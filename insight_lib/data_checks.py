@@ -14,7 +14,7 @@ from insight_lib.lake.store import TableEntry, read_manifest
 from insight_lib.market import Market
 
 # Up to this share of a delivery in quarantine a total is still called whole.
-_LARGEST_LOST_SHARE = 0.01
+_LARGEST_LOST_SHARE = 0.02
 _TABLES = ("transactions", "customers", "contracts", "opportunities", "assignments")
 
 
