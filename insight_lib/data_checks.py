@@ -108,10 +108,11 @@ def _link(stage: str, link: Link, market: Market) -> Check | Gate:
         "id": f"{stage}.links.{link.table}_{link.column}",
         "rows": ("C2.1",),
         "statement": Prose(
-            "{found} of {keys} keys of {name} are in {owner}.",
+            "{found} of {keys} {what} of {table} are in the table of {owner}.",
             found=counted(link.found, link.keys, market.as_of),
             keys=counted(link.keys, link.keys, market.as_of),
-            name=link.name,
+            what=link.column.removesuffix("_id") + "s",
+            table=link.table,
             owner=link.owner,
         ),
         "owner": "data-engineer",
@@ -123,7 +124,11 @@ def _link(stage: str, link: Link, market: Market) -> Check | Gate:
         return Check(
             **fields,
             verdict=Verdict.PASS if link.share >= 0.95 else Verdict.REVIEW,
-            so_what=Prose("{advice}", advice=_capital(link.advice) or "The rest stay apart."),
+            so_what=Prose(
+                "What {owner} tell is known of these alone. {advice}",
+                owner=link.owner,
+                advice=_capital(link.advice) or "Ask whether the rest belong there.",
+            ),
         )
     advice = _capital(link.advice) or "Compare how the two sources write the key."
     if link.table == "consents":
