@@ -33,6 +33,9 @@ from insight_lib.prose import (
     TypedNumber as TypedNumber,
 )
 from insight_lib.prose import (
+    Undefined as Undefined,
+)
+from insight_lib.prose import (
     Value as Value,
 )
 from insight_lib.prose import (
@@ -393,16 +396,32 @@ def attempt(
         if n < minimum:
             raise TooFew(f"{n:,} customers, and it takes {minimum:,}")
         return estimate()
-    except TooFew as error:
+    except (TooFew, Undefined) as error:
         return otherwise(str(error))
 
 
 def show_result(result: R | Finding, *describe: Callable[[R], Any]) -> None:
-    """Show what each of `describe` makes of a result, or the finding that stands for it."""
+    """Show what each of `describe` makes of a result, or the finding that stands for it.
+
+    What comes out undefined for these data takes its own place on the page, and no other's.
+    """
     if isinstance(result, Finding):
         show(result)
-    else:
-        show(*(make(result) for make in describe))
+        return
+    for make in describe:
+        try:
+            made = make(result)
+        except Undefined as error:
+            name = re.sub(r"[^a-z0-9]+", "_", getattr(make, "__name__", "").lower()).strip("_")
+            line = getattr(getattr(make, "__code__", None), "co_firstlineno", 0)
+            made = not_measurable(
+                f"undefined.{name or 'part'}_{line}",
+                "One part of this page",
+                rows=(),
+                needs=(Need(table="transactions"),),
+                takes="data in which it is defined",
+            )(str(error))
+        show(made)
 
 
 def show(*items: Any) -> None:

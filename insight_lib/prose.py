@@ -40,6 +40,10 @@ UNIT_BOUNDS = {
 _ROUNDING = 1e-9
 
 
+class Undefined(ValueError):
+    """A number that is not one, or that its unit cannot have: the caller's own branch."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """A number counted in the data: exact for these rows, so without an interval.
@@ -64,13 +68,12 @@ class Measured:
             raise ValueError(f"n is {self.n}; a number rests on zero or more")
 
     def _refuse_outside(self, name: str) -> None:
-        """A number that is not one, or that its unit cannot have, is the caller's own branch."""
         number = getattr(self, name)
         if not math.isfinite(number):
-            raise ValueError(f"{name} is {number}; an undefined result has no estimate: say why")
+            raise Undefined(f"{name} is {number}; an undefined result has no estimate: say why")
         low, high = UNIT_BOUNDS.get(self.unit, (-math.inf, math.inf))
         if not low - _ROUNDING <= number <= high + _ROUNDING:
-            raise ValueError(f"{name} {number:g} is not between {low:g} and {high:g} ({self.unit})")
+            raise Undefined(f"{name} {number:g} is not between {low:g} and {high:g} ({self.unit})")
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -108,7 +111,7 @@ class Estimate(Measured):
             raise ValueError(f"interval {self.lower} to {self.upper} is not ordered")
         slack = _ROUNDING * max(abs(self.lower), abs(self.upper), 1.0)
         if not self.lower - slack <= self.value <= self.upper + slack:
-            raise ValueError(f"{self.value} lies outside {self.lower} to {self.upper}")
+            raise Undefined(f"{self.value} lies outside {self.lower} to {self.upper}")
         if not 0 < self.level < 1:
             raise ValueError(f"level {self.level} is not between 0 and 1")
 

@@ -207,3 +207,15 @@ def test_a_counted_number_that_cannot_be_is_refused() -> None:
             Measured(value=value, unit=unit, n=3, as_of=DAY)
     with pytest.raises(ValueError, match="zero or more"):
         Measured(value=1.0, unit="count", n=-1, as_of=DAY)
+
+
+@pytest.mark.case("25", "35")
+def test_an_undefined_part_takes_its_own_place_and_no_other(capsys: pytest.CaptureFixture) -> None:
+    def undefined(_: int) -> Finding:
+        return finding(value=replace(RATE, value=float("nan")))
+
+    show_result(1, undefined, lambda _: finding())
+    shown = capsys.readouterr().out
+    assert "One part of this page cannot be computed" not in shown  # it cannot be measured
+    assert "One part of this page cannot be measured here: value is nan" in shown
+    assert "31.2% return." in shown

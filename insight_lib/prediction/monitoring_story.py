@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, timedelta
 
+import numpy as np
+
 from insight_lib.findings import (
     Check,
     Estimate,
@@ -197,12 +199,10 @@ def describe_drift(drift: Drift) -> Finding:
 
 def _medians(shift: Shift, n: int, as_of: date) -> Prose:
     """The middle value before and now, where it moved."""
-    before, now = (
-        Measured(value=v, unit="score", n=n, as_of=as_of)
-        for v in (shift.median_before, shift.median_now)
-    )
-    if shift.kind == "text" or shift.median_before == shift.median_now:
+    medians = (shift.median_before, shift.median_now)
+    if shift.kind == "text" or medians[0] == medians[1] or not np.isfinite(medians).all():
         return Prose("")
+    before, now = (Measured(value=v, unit="score", n=n, as_of=as_of) for v in medians)
     return Prose(", whose middle value went from {before} to {now}", before=before, now=now)
 
 
