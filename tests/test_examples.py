@@ -113,5 +113,6 @@ def test_the_pages_say_what_a_small_country_lacks(gifts: Path) -> None:
     findings = json.loads(irish.read_text())["findings"]
     assert findings
     answered = [f["id"] for f in findings if f["verdict"] != "not measurable" and f["value"]]
-    assert not [name for name in answered if name != "features.reconciliation"]
+    about_the_data = ("features.reconciliation", "features.unread_lines", "features.data.")
+    assert not [name for name in answered if not name.startswith(about_the_data)]
     assert "3 customers, and it takes" in irish.read_text()

@@ -19,6 +19,7 @@ from insight_lib.findings import (
     format_number,
     judge,
     not_measurable,
+    show_result,
 )
 
 DAY = date(2026, 6, 30)
@@ -210,12 +211,16 @@ def test_a_counted_number_that_cannot_be_is_refused() -> None:
 
 
 @pytest.mark.case("25", "35")
-def test_an_undefined_part_takes_its_own_place_and_no_other(capsys: pytest.CaptureFixture) -> None:
+def test_an_undefined_part_takes_its_own_place_and_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def undefined(_: int) -> Finding:
         return finding(value=replace(RATE, value=float("nan")))
 
+    shown: list[Finding] = []
+    monkeypatch.setattr("insight_lib.findings.show", shown.append)
     show_result(1, undefined, lambda _: finding())
-    shown = capsys.readouterr().out
-    assert "One part of this page cannot be computed" not in shown  # it cannot be measured
-    assert "One part of this page cannot be measured here: value is nan" in shown
-    assert "31.2% return." in shown
+    instead, other = shown
+    assert instead.verdict is Verdict.NOT_MEASURABLE
+    assert "One part of this page cannot be measured here: value is nan" in str(instead.statement)
+    assert str(other.statement) == "31.2% return."

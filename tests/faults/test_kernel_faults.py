@@ -66,6 +66,7 @@ def prepare(host: KernelHost, project: TinyProject, *cells: str, **limits: float
             stage="first",
             segment=None,
             as_of=AS_OF.isoformat(),
+            today=AS_OF.isoformat(),
             overrides={},
             versions={"orders": 0},
             nonce=uuid.uuid4().hex,

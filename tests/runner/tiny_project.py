@@ -101,6 +101,8 @@ class TinyProject:
     markets: dict[str, TinyMarket]
     registers: TinyRegisters = field(default_factory=TinyRegisters)
     settings: dict[str, Any] = field(default_factory=dict)
+    faults: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    today: date = AS_OF
 
     @property
     def reports_dir(self) -> Path:
