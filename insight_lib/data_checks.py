@@ -15,11 +15,13 @@ from insight_lib.market import Market
 
 # Up to this share of a delivery in quarantine a total is still called whole.
 _LARGEST_LOST_SHARE = 0.02
-_TABLES = ("transactions", "customers", "contracts", "opportunities", "assignments")
 
 
-def describe_data(market: Market) -> list[Check | Gate]:
+def describe_data(market: Market, *, said: Sequence[str] = ()) -> list[Check | Gate]:
     """The checks of what was loaded that a market's pages rest on.
+
+    Args:
+        said: Tables of which the page itself says how many rows could not be loaded.
 
     Returns:
         One check per table of which rows are in quarantine, were given anew or kept, and one per
@@ -31,12 +33,11 @@ def describe_data(market: Market) -> list[Check | Gate]:
         return []
     stage = market.request.stage
     found: list[Check | Gate] = []
-    found += [
-        _rows(stage, name, entry, market)
-        for name in _TABLES
-        if (entry := manifest.tables.get(name))
-        and (entry.quarantined or entry.kept or entry.corrected)
-    ]
+    for name, entry in sorted(manifest.tables.items()):
+        lost = 0 if name in said else entry.quarantined
+        if lost or entry.kept or entry.corrected:
+            found.append(_rows(stage, name, entry, lost, market))
+    found += [_refused(stage, name, why, market) for name, why in manifest.refused.items()]
     links = [Link(**entry) for entry in manifest.links]
     found += [_link(stage, link, market) for link in links if link.keys and link.share < 1]
     if manifest.questions:
@@ -48,15 +49,16 @@ def _measured(value: float, n: int, market: Market) -> Measured:
     return Measured(value=value, unit="share", n=n, as_of=market.as_of)
 
 
-def _rows(stage: str, name: str, entry: TableEntry, market: Market) -> Check:
-    share, n = entry.quarantined_share, entry.loaded + entry.quarantined
+def _rows(stage: str, name: str, entry: TableEntry, lost: int, market: Market) -> Check:
+    n = entry.loaded + entry.quarantined + entry.superseded
+    share = lost / max(n, 1)
     is_whole = share <= _LARGEST_LOST_SHARE
     parts: list[Prose] = []
-    if entry.quarantined:
+    if lost:
         parts.append(
             Prose(
                 "{n} of {all} rows of {name} ({share}) could not be loaded and are in no total",
-                n=counted(entry.quarantined, n, market.as_of),
+                n=counted(lost, n, market.as_of),
                 all=counted(n, n, market.as_of),
                 name=name,
                 share=_measured(share, n, market),
@@ -89,12 +91,31 @@ def _rows(stage: str, name: str, entry: TableEntry, market: Market) -> Check:
         good="down",
         so_what=Prose(
             "{advice}",
-            advice="Too few to change a total."
+            advice="No action."
+            if not lost
+            else "Too few to change a total."
             if is_whole
-            else "No total of this page is the whole: correct the rows, or declare how they are "
+            else "No total of these rows is the whole: correct them, or declare how they are "
             "written, and load them again.",
         ),
         weight=1.0 if is_whole else 8.0,
+    )
+
+
+def _refused(stage: str, name: str, why: str, market: Market) -> Check:
+    stands = name in market.versions
+    return Check(
+        id=f"{stage}.data.refused_{name}",
+        rows=("C2.1",),
+        statement=Prose("The latest delivery of {name} was refused: {why}.", name=name, why=why),
+        verdict=Verdict.FAIL,
+        owner="data-engineer",
+        evidence=(name,),
+        so_what=Prose(
+            "{stands} Correct it and load it again.",
+            stands="The last good one stands." if stands else "This page does without it.",
+        ),
+        weight=10.0,
     )
 
 

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 from insight_lib.lake.access import as_known, refusal, with_consent
 from insight_lib.lake.decisions import read_decisions
+from insight_lib.lake.links import why_absent
 from insight_lib.lake.store import (
     LakeError,
     empty_table,
@@ -251,7 +252,9 @@ class Market:
                 "(parameters/lifecycle.yaml, `own_tables`). Read `scores` for what is released"
             )
         if name not in self.request.versions:
-            where = f"declare a source for it in parameters/markets/{self.id}.yaml"
+            where = self.lacking(
+                name, f"declare a source for it in parameters/markets/{self.id}.yaml"
+            )
             if name not in TABLES:
                 where = f"run the stage that publishes {name}"
             raise Unavailable(f"{self.id} has no table {name!r}; {where}")
@@ -448,6 +451,11 @@ class Market:
         if entry is None:
             return 0, 0
         return entry.quarantined, entry.loaded + entry.quarantined + entry.superseded
+
+    def lacking(self, name: str, otherwise: str) -> str:
+        """Why a table that was delivered may not be read; `otherwise` where it never came."""
+        manifest = read_manifest(self.root.parent.parent, self.config.region, self.id)
+        return why_absent(manifest, name) or otherwise
 
     def coverage(self, name: str) -> tuple[int, int]:
         """How many customers of a table this run may read, and how many there are.

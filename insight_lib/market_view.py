@@ -29,5 +29,8 @@ class MarketView(Protocol):
     def has(self, table: str) -> bool:
         """Whether the market has this table."""
 
+    def lacking(self, name: str, otherwise: str) -> str:
+        """Why a table that was delivered may not be read; `otherwise` where it never came."""
+
     def table(self, name: str) -> ir.Table:
         """A table, restricted to what this run may read."""

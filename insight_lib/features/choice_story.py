@@ -18,6 +18,8 @@ from insight_lib.findings import (
     format_value,
 )
 
+_NO_VALUE = "History and customers are there; what stands above says why there is no value yet."
+_RANK_ONLY = "Rank customers by expected value; what stands above sets no budget yet."
 _USE = {
     Approach.CUSTOMER_VALUE: "Rank and budget customers by expected value.",
     Approach.BEHAVIOUR: "Describe customers by what they do on site and in the app; come back to "
@@ -27,8 +29,15 @@ _USE = {
 }
 
 
-def describe_maturity(result: Maturity) -> Finding:
-    """Which way to describe customers the data are ripe for, by which rule, and what is next."""
+def describe_maturity(result: Maturity, *, carries_budgets: bool | None = True) -> Finding:
+    """Which way to describe customers the data are ripe for, by which rule, and what is next.
+
+    Args:
+        carries_budgets: Whether the page's own forecast may set budgets; None where it has none.
+    """
+    use = _USE[result.approach]
+    if result.approach is Approach.CUSTOMER_VALUE and not carries_budgets:
+        use = _NO_VALUE if carries_budgets is None else _RANK_ONLY
     if result.missing:
         lacking = result.missing[0]
         after = Prose(
@@ -54,11 +63,13 @@ def describe_maturity(result: Maturity) -> Finding:
             name=name,
             rule=result.rule,
         ),
-        verdict=Verdict.CANNOT_TELL if result.is_close else Verdict.MATTERS,
+        verdict=Verdict.CANNOT_TELL
+        if result.is_close or carries_budgets is None
+        else Verdict.MATTERS,
         owner="insight-lead",
         evidence=("transactions", "interactions"),
         value=result.facts[0].measured,
-        so_what=Prose("{use}{close}{after}", use=_USE[result.approach], close=close, after=after),
+        so_what=Prose("{use}{close}{after}", use=use, close=close, after=after),
         weight=2.4,
     )
 

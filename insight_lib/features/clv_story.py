@@ -7,6 +7,7 @@ from insight_lib.features.clv_holdout import Holdout, reaches_the_horizon
 from insight_lib.features.gamma_gamma import SpendFit
 from insight_lib.findings import Check, Finding, Measured, Prose, Verdict
 
+FORECAST_TAKES = "more months, more customers who bought again, and sales above what is taken back"
 _LINES = ("transactions",)
 _ROWS = ("CLV",)
 _REGULAR = 1.2  # Erlang shape from which gaps are too regular for the models
@@ -83,6 +84,16 @@ def describe_customer_value(
     )
 
 
+def carries_budgets(
+    value: CustomerValue | Finding, holdout: Holdout | Finding, *, largest_bias: float
+) -> bool | None:
+    """Whether the forecast may set budgets, by its own test; None where there is no forecast."""
+    if isinstance(value, Finding):
+        return None
+    found = describe_customer_value(value, holdout, largest_bias=largest_bias)
+    return found.verdict is Verdict.MATTERS
+
+
 def _taken_back(result: CustomerValue) -> Prose:
     if result.kept.value == 1:
         return Prose("")
@@ -125,7 +136,9 @@ def describe_active(result: CustomerValue) -> Finding:
         good="up",
         so_what=Prose(
             "{advice}",
-            advice="Write to those with a fair chance of still being customers first."
+            advice="Nearly nobody has left: it takes no campaign to win customers back."
+            if is_sure and low.value >= _NEARLY_ALL
+            else "Write to those with a fair chance of still being customers first."
             if is_sure
             else "Leaving is never seen, so the share hangs on the model: rank customers by when "
             "they last bought, and plan with no share of active customers.",
@@ -169,7 +182,7 @@ def describe_holdout(result: Holdout, *, largest_bias: float) -> Check:
     else:
         rhythm = Prose("")
     advice = {
-        Verdict.PASS: "Plan with the forecast and its range.",
+        Verdict.PASS: "As far ahead as that, plan with the forecast and its range.",
         Verdict.REVIEW: "Plan with the range; repeat the test when more weeks have passed.",
         Verdict.FAIL: "Do not plan with the total: season, growth or a changed offer is not in "
         "the model. Ranking customers by it remains usable.",
@@ -179,17 +192,22 @@ def describe_holdout(result: Holdout, *, largest_bias: float) -> Check:
         rows=_ROWS,
         statement=Prose(
             "A forecast by the model in use, {model}, made on {cut} for {days} was {miss}: "
-            "{expected} purchases expected, {actual} came. "
-            "{new} customers came later and made {new_share} of all purchases; no forecast "
-            "speaks of them.{rhythm}",
+            "{expected} purchases expected, {actual} came."
+            "{newcomers}{rhythm}",
             model=result.choice.best.model.value,
             cut=result.cut,
             days=Measured(value=result.days, unit="days", n=1, as_of=result.actual.as_of),
             miss=_miss(result),
             expected=_whole(result.expected),
             actual=result.actual,
-            new=result.new_customers,
-            new_share=result.new_share,
+            newcomers=Prose(
+                " {new} customers came later and made {new_share} of all purchases; no forecast "
+                "speaks of them.",
+                new=result.new_customers,
+                new_share=result.new_share,
+            )
+            if result.new_customers.value
+            else Prose(""),
             rhythm=rhythm,
         ),
         verdict=verdict,

@@ -141,9 +141,13 @@ def estimate_concentration(
     """Revenue share of the best `top` of customers, and the curve by tenth.
 
     Raises:
-        TooFew: Fewer than ten customers in the top group.
+        TooFew: Fewer than ten customers in the top group, or a total that is not above zero:
+            there is nothing to have a share of.
     """
-    revenue = features["revenue_amount"].astype(float).clip(lower=0).to_numpy()
+    spent = features["revenue_amount"].astype(float)
+    if spent.sum() <= 0:
+        raise TooFew("as much money was taken back as came in")
+    revenue = spent.clip(lower=0).to_numpy()
     share = estimate_top_share(revenue, top=top, as_of=as_of, level=level)
     ordered = np.sort(revenue)[::-1]
     tenths = np.array_split(ordered, 10)

@@ -63,6 +63,8 @@ def _stratified(m: MarketView, result: ArmResult) -> Check | None:
     effect = result.effect("revenue")
     if metric is None or effect is None or result.experiment.stratum is not None:
         return None
+    if result.is_carried:  # its bands would claim a range that the result does not have
+        return None
     pair = result.experiment.pair(result.arm)
     try:
         within = estimate_stratified(pair, metric, stratum="group", as_of=m.as_of, level=level)

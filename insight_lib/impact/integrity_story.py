@@ -383,6 +383,8 @@ def describe_capped(result: ArmResult) -> Check | None:
     so_what = (
         Prose("All of it comes from {cut} customers.", cut=cut)
         if carries_all(influence)
+        else Prose("The largest spenders spent alike, so none of them stands out.")
+        if not influence.n_cut
         else Prose(
             "With the {cut} largest spenders cut to a cap the change is {capped:full}; as it "
             "stands it is {plain:full}.",

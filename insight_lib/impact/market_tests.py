@@ -77,6 +77,7 @@ class MarketTests:
         withheld: Tests that did not run fair.
         unread: Tests that could not be laid out, and why.
         shares: Of customers who answered, by campaign without a control group.
+        lacking: Why a table that was delivered may not be read.
     """
 
     campaigns: tuple[Campaign, ...]
@@ -86,6 +87,7 @@ class MarketTests:
     results: tuple[ArmResult, ...] = ()
     unread: tuple[tuple[Campaign, str], ...] = ()
     shares: tuple[tuple[Campaign, Estimate], ...] = ()
+    lacking: str = ""
 
     @property
     def running(self) -> tuple[Campaign, ...]:
@@ -109,6 +111,8 @@ class MarketTests:
 
     def why_none(self) -> str:
         """Why there is no result to read."""
+        if self.lacking:
+            return self.lacking
         if self.withheld:
             names = ", ".join(e.campaign.name for e in self.withheld)
             return f"the result of {names} is withheld, as it did not run fair"
@@ -123,7 +127,10 @@ class MarketTests:
 def read_tests(m: MarketView) -> MarketTests:
     """Lay out every campaign of a market; one that cannot be read never takes the others."""
     if not all(m.has(t) for t in TABLES):
-        return MarketTests(campaigns=(), assigned=pd.DataFrame(), orders=pd.DataFrame())
+        lacking = "; ".join(words for t in TABLES if (words := m.lacking(t, "")))
+        return MarketTests(
+            campaigns=(), assigned=pd.DataFrame(), orders=pd.DataFrame(), lacking=lacking
+        )
     lines = m.table("transactions")
     orders, assigned = orders_of(m), m.table("assignments").to_pandas()
     p, zone = m.parameters.impact, m.zone

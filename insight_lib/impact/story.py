@@ -124,10 +124,14 @@ def describe_returns(
     released: Collection[str],
     name: str = "returns",
     what: str = "tests",
+    are_parts: bool = False,
 ) -> Finding:
     """Which lines of spending pay, which do not, and which are open.
 
     Args:
+        are_parts: The lines are parts of one test, so that one is favoured only if it is seen to
+            differ; one part that stands and one that does not are no difference (Gelman and
+            Stern, 2006).
         released: Lines that may be rolled out; of the others none is called an investment.
     """
     by = {a: sorted(r.line for r in returns if r.advice is a) for a in Advice}
@@ -152,6 +156,13 @@ def describe_returns(
         if lines
     ]
     is_sure = bool(invest or by[Advice.STOP])
+    are_alike = (
+        are_parts
+        and len(returns) > 1
+        and max(r.roi.lower for r in returns) <= min(r.roi.upper for r in returns)
+    )
+    if are_alike:
+        parts = ["no group is seen to pay better than another: judge the campaign as a whole"]
     return Finding(
         id=f"impact.{name}",
         rows=("M7.2",),
@@ -164,7 +175,7 @@ def describe_returns(
             if len(returns) > 1 and best.roi.value > 0
             else Prose(""),
         ),
-        verdict=Verdict.MATTERS if is_sure else Verdict.CANNOT_TELL,
+        verdict=Verdict.MATTERS if is_sure and not are_alike else Verdict.CANNOT_TELL,
         owner="commercial-director",
         evidence=_TEST,
         value=best.roi,

@@ -125,3 +125,14 @@ def broken_links(manifest: Manifest) -> list[str]:
         for link in links
         if is_broken(link)
     ]
+
+
+def why_absent(manifest: Manifest | None, name: str) -> str | None:
+    """Why a table that was delivered may not be read, in words; None where it was not delivered."""
+    if manifest is None:
+        return None
+    if name in manifest.tables and name in set_aside(manifest):
+        return "; ".join(broken_links(manifest))
+    if name not in manifest.tables and name in manifest.refused:
+        return f"the delivery was refused ({manifest.refused[name]})"
+    return None

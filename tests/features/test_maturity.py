@@ -117,3 +117,14 @@ def test_facts_by_hand() -> None:
     assert facts.events == pytest.approx(3 / 3)
     assert facts.customers_with_events == 2
     assert measure_maturity(summary, None, as_of=AS_OF).events == 0
+
+
+@pytest.mark.case("4")
+@pytest.mark.parametrize("carries_budgets", [False, None])
+def test_no_budget_is_advised_that_the_forecast_does_not_carry(
+    carries_budgets: bool | None,
+) -> None:
+    ripe = choose_approach(replace(RIPE, repeaters=900), thresholds=T)
+    assert "budget customers" in str(describe_maturity(ripe).so_what)
+    told = describe_maturity(ripe, carries_budgets=carries_budgets)
+    assert "budget customers" not in str(told.so_what)
