@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import nbformat
@@ -263,17 +265,15 @@ def test_progress_is_told(tmp_path: Path) -> None:
 
 
 def test_a_run_that_another_process_finished_meanwhile_is_not_repeated(tmp_path: Path) -> None:
-    """The second of two equal runs waits, then takes the first one's result."""
-    import threading
+    """The second of two equal runs waits, then takes the first one's result.
 
+    Two processes, as two terminals would be: parsing in two threads at once fails now and
+    then in Python 3.11 ("AST constructor recursion depth mismatch", cpython 106905).
+    """
     project = make_project(tmp_path)
     project.write_notebook("first", "import time; time.sleep(2)")
-    found: list[RunSummary] = []
-    threads = [threading.Thread(target=lambda: found.append(go(project))) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
+        found = [started.result() for started in [processes.submit(go, project) for _ in range(2)]]
     assert [row.state for summary in found for row in summary.rows] == [RunState.PUBLISHED] * 2
     assert sorted(row.was_run for summary in found for row in summary.rows) == [False, True]
     with Ledger(project.reports_dir / ".insight" / "ledger.sqlite") as ledger:
