@@ -128,6 +128,20 @@ class Market:
             self._expressions[name] = self._open(name)
         return self._expressions[name]
 
+    def rows(self, name: str) -> ir.Table:
+        """A canonical table as `table` gives it, or one without rows where the market has none.
+
+        Raises:
+            Refused: Role, licence or consent law forbids it.
+        """
+        if self.has(name):
+            return self.table(name)
+        columns = ", ".join(
+            f'CAST(NULL AS {column.type.value}) AS "{column.name}"'
+            for column in TABLES[name].columns
+        )
+        return self._connect().sql(f"SELECT {columns} WHERE false")
+
     def publish(self, name: str, frame: pd.DataFrame | pa.Table | ir.Table) -> int:
         """Write a derived table in one commit, with its lineage, and return its version.
 
@@ -325,9 +339,13 @@ class Market:
             raise Refused(f"{self.id}.{name}: {reason} ({where})")
 
     def _restrict(self, name: str, table: ir.Table, role: Role) -> ir.Table:
+        import ibis
+
         schema = TABLES.get(name)
         if schema:
             table = as_known(schema, table, self._has_come)
+            if schema.customer and schema.customer not in table.columns:
+                table = table.mutate(**{schema.customer: ibis.null("string")})  # nobody is known
         customer = schema.customer if schema else "customer_id"
         if customer and customer in table.columns:
             if name != "consents":
@@ -462,9 +480,13 @@ class Market:
 
         Only the two counts leave the door.
         """
+        if not self.has(name):
+            return 0, 0
         schema = TABLES[name]
         customer = str(schema.customer)
         known = as_known(schema, self._raw(name), self._has_come)
+        if customer not in known.columns:
+            return 0, 0
         everyone = self._in_segment(known, customer)
         allowed = self.table(name)
         return (

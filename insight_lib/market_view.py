@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from insight_lib.registers import Registers
 
 
+def optional(table: ir.Table, name: str, dtype: str) -> ir.Value:
+    """A column that a market may not have: missing values where it is not there."""
+    import ibis
+
+    return table[name].cast(dtype) if name in table.columns else ibis.null(dtype)
+
+
 class MarketView(Protocol):
     """Read only; rows come restricted to what the run may see."""
 
@@ -34,3 +41,6 @@ class MarketView(Protocol):
 
     def table(self, name: str) -> ir.Table:
         """A table, restricted to what this run may read."""
+
+    def rows(self, name: str) -> ir.Table:
+        """The same, without rows where the market has no such table."""

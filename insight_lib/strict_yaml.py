@@ -163,7 +163,8 @@ class _Builder:
                 "shorten the text",
             )
             return None
-        if bad := [c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c != "\n"]:
+        bad = [c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c != "\n"]
+        if bad and text != "\t":  # a delimiter of files, written "\\t"
             self.fault(
                 line,
                 path,

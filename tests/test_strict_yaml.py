@@ -37,6 +37,7 @@ def parse(tmp_path: Path, content: str | bytes) -> Document:
         ("", None),
         ("'12'", "12"),
         ("NA", "NA"),
+        ('"\\t"', "\t"),
     ],
 )
 def test_scalars_mean_what_people_expect(tmp_path: Path, text: str, value: object) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse, stats
 
 from insight_lib.findings import Estimate, Measured, TooFew
+from insight_lib.market_view import optional
 from insight_lib.statistics import estimate_share
 
 if TYPE_CHECKING:
@@ -30,11 +31,6 @@ _RECENT_DUE_DAYS = 62  # two monthly payments
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-
-def optional(table: ir.Table, name: str, dtype: str) -> ir.Value:
-    """A column that a market may not have: missing values where it is not there."""
-    return table[name].cast(dtype) if name in table.columns else ibis.null(dtype)
 
 
 def with_group(rows: ir.Table, customers: ir.Table | None, group: str | None) -> ir.Table:

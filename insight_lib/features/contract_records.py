@@ -10,7 +10,8 @@ import ibis
 import numpy as np
 import pandas as pd
 
-from insight_lib.features.competing_risks import UNKNOWN_CAUSE, life_table, optional, with_group
+from insight_lib.features.competing_risks import UNKNOWN_CAUSE, life_table, with_group
+from insight_lib.market_view import optional
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir

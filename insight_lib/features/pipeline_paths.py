@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from insight_lib.features.competing_risks import (
     cumulative_incidence,
-    optional,
     weighted_table,
     with_group,
 )
 from insight_lib.findings import TooFew
+from insight_lib.market_view import optional
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir

@@ -214,7 +214,7 @@ def _people(m: MarketView, wanted: Sequence[str]) -> pd.DataFrame | None:
 def orders_of(m: MarketView) -> pd.DataFrame:
     """Orders of the market, counted as it declares."""
     free = m.parameters.general.free_orders_count
-    return load_orders(m.table("transactions"), free_orders_count=free)
+    return load_orders(m.rows("transactions"), free_orders_count=free)
 
 
 def metrics_of(m: MarketView, frame: pd.DataFrame) -> list[Metric]:

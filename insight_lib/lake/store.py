@@ -243,7 +243,10 @@ def empty_table(path: Path, version: int) -> pa.Table:
     import pyarrow as pa
     from deltalake import DeltaTable
 
-    return pa.schema(DeltaTable(path, version=version).schema().to_arrow()).empty_table()
+    schema = pa.schema(DeltaTable(path, version=version).schema().to_arrow())
+    # Columns of which nothing was ever known have no type, and the engine takes none such.
+    typed = [f.with_type(pa.float64()) if pa.types.is_null(f.type) else f for f in schema]
+    return pa.schema(typed).empty_table()
 
 
 def read_sources(path: Path, version: int) -> list[str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import ibis
 import pandas as pd
 
+from insight_lib.market_view import optional
 from insight_lib.orders import sold
 
 if TYPE_CHECKING:
@@ -251,7 +252,8 @@ def event_features(
 
 def in_force(contracts: ir.Table, days: ir.Table) -> ir.Table:
     """Contracts once for every cut at which they were in force."""
-    runs = contracts.end_date.isnull() | (contracts.end_date > days.cut)
+    end_date = optional(contracts, "end_date", "date")
+    runs = end_date.isnull() | (end_date > days.cut)
     return contracts.join(days, [contracts.start_date <= days.cut, runs])
 
 
@@ -280,23 +282,25 @@ def contract_features(tables: Mapping[str, ir.Table], days: ir.Table) -> ir.Tabl
     # was surely known at an earlier cut.
     to_end = current.term_end_date.delta(current.cut, unit="day")
     amount = current.monthly_amount.cast("float64")
+    seats = optional(current, "seats", "float64")
     accounts = current.select(
         "cut",
         "customer_id",
-        "plan",
-        seats=current.seats.cast("float64"),
+        plan=optional(current, "plan", "string"),
+        seats=seats,
         monthly_amount=amount,
-        seat_amount=amount / current.seats.cast("float64").nullif(0),
+        seat_amount=amount / seats.nullif(0),
         tenure_days=current.cut.delta(current.first_day, unit="day"),
         days_to_renewal=(to_end % _YEAR_DAYS + _YEAR_DAYS) % _YEAR_DAYS,
     )
     if "payments" not in tables:
         return accounts
     due = at_cuts(tables["payments"], days, history_days=182, day="due_date")
-    paid = due.paid_date.notnull() & (due.paid_date <= due.cut)
+    paid_date = optional(due, "paid_date", "date")
+    paid = paid_date.notnull() & (paid_date <= due.cut)
     owed = due.group_by(["cut", "customer_id"]).agg(
         n_unpaid=(~paid).sum(),
-        n_paid_late=(paid & (due.paid_date > due.due_date)).sum(),
+        n_paid_late=(paid & (paid_date > due.due_date)).sum(),
     )
     joined = accounts.left_join(owed, ["cut", "customer_id"], rname="of_{name}")
     return joined.drop("of_cut", "of_customer_id")

@@ -1,0 +1,135 @@
+"""What came out of each world, kept per seed, stage and state of the code, and resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from insight_lib.lake.store import write_atomically
+from insight_lib.parameters import load_project
+from insight_lib.runner.fingerprint import CodeIndex
+from tests.conftest import ROOT
+
+FOLDER = ROOT / ".insight" / "crucible"
+
+
+def fingerprints() -> dict[str, str]:
+    """Stage to a hash of its notebook, the code that it imports, the parameters and the worlds."""
+    code, project = CodeIndex(), load_project(ROOT)
+    rest = hashlib.sha256()
+    files = [*(ROOT / "parameters").glob("*.yaml"), *Path(__file__).parent.glob("*.py")]
+    files += [*(ROOT / "insight_lib" / "lake").glob("*.py")]
+    for path in sorted(files):
+        if path.name not in ("__main__.py", "report.py", "test_crucible.py"):
+            rest.update(path.read_bytes())
+    found = {}
+    for name, stage in project.stages.items():
+        parts = [rest.hexdigest()]
+        waiting, seen = [name], set()
+        while waiting:
+            current = waiting.pop()
+            if current in seen:
+                continue
+            seen.add(current)
+            parts.append(code.notebook_digest(ROOT / project.stages[current].notebook))
+            waiting += project.stages[current].needs
+        found[name] = hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]
+        assert stage.id == name
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageResult:
+    """One stage of one world.
+
+    Attributes:
+        findings: Each finding cut down to what is judged: id, kind, verdict, value, words.
+        faults: What was wrong, in words; empty where all is well.
+    """
+
+    fingerprint: str
+    state: str
+    error: str | None
+    seconds: float
+    findings: Sequence[Mapping[str, Any]] = ()
+    faults: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldResult:
+    """All stages of one world."""
+
+    seed: int
+    about: Mapping[str, Any]
+    stages: Mapping[str, StageResult]
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def faults(self) -> list[str]:
+        return [fault for stage in self.stages.values() for fault in stage.faults]
+
+
+def path_of(campaign: str, seed: int) -> Path:
+    return FOLDER / campaign / f"{seed:05d}.json"
+
+
+def read(campaign: str, seed: int) -> WorldResult | None:
+    """What was kept of a world, of whatever state of the code."""
+    try:
+        data = json.loads(path_of(campaign, seed).read_text())
+    except FileNotFoundError:
+        return None
+    stages = {name: StageResult(**stage) for name, stage in data.pop("stages").items()}
+    return WorldResult(stages=stages, **data)
+
+
+def read_all(campaign: str) -> list[WorldResult]:
+    """Every world of a campaign that was kept, by seed."""
+    seeds = sorted(int(path.stem) for path in (FOLDER / campaign).glob("*.json"))
+    return [result for seed in seeds if (result := read(campaign, seed)) is not None]
+
+
+def keep(campaign: str, result: WorldResult) -> None:
+    """Write a world's results; those of stages that were not run this time stay."""
+    before = read(campaign, result.seed)
+    stages = {**(before.stages if before else {}), **result.stages}
+    content = {
+        "seed": result.seed,
+        "about": dict(result.about),
+        "extra": dict(result.extra),
+        "stages": {name: vars(stage) for name, stage in stages.items()},
+    }
+    path = path_of(campaign, result.seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(content, indent=1, default=str))
+
+
+def stale_stages(campaign: str, seed: int, now: Mapping[str, str]) -> list[str]:
+    """Stages of a world that have no result of this state of the code."""
+    kept = read(campaign, seed)
+    stages = kept.stages if kept else {}
+    return [n for n, print_ in now.items() if n not in stages or stages[n].fingerprint != print_]
+
+
+def reduced(finding: Mapping[str, Any]) -> dict[str, Any]:
+    """What is judged of a finding."""
+    value = finding.get("value") or {}
+    number = value.get("value")
+    return {
+        "id": finding["id"],
+        "kind": finding["kind"],
+        "verdict": finding["verdict"],
+        "owner": finding["owner"],
+        "value": number if number is None or math.isfinite(number) else None,
+        "lower": value.get("lower"),
+        "upper": value.get("upper"),
+        "unit": value.get("unit"),
+        "n": value.get("n"),
+        "text": finding["statement"]["text"],
+        "so_what": (finding.get("so_what") or {}).get("text", ""),
+    }
