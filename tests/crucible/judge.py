@@ -10,7 +10,7 @@ from tests.crucible.desk import Outcome
 from tests.crucible.results import StageResult, reduced
 from tests.crucible.world import World
 
-UNDEFINED = re.compile(r"(?<![\w'-])(nan|NaN|NaT|None|inf|Infinity|<NA>)(?![\w'-])")
+UNDEFINED = re.compile(r"(?<![\w'-])(nan|NaN|NaT|None(?! of)|inf|Infinity|<NA>)(?![\w'-])")
 IDENTIFIER = re.compile(r"\b(QX\d{5}|O\d{6}|K\d{5})\b")
 MARKUP = "<b>'x'</b>"
 

@@ -1,2 +1,5 @@
-def tasks(*_): return []
+def tasks(*_):
+    return []
+
+
 def try_once(_): ...

@@ -1,2 +1,5 @@
-def tasks(*_): return []
+def tasks(*_):
+    return []
+
+
 def hold_once(_): ...
