@@ -29,15 +29,31 @@ ZONES = {
 }
 
 
-def draw_world(seed: int, *, market: str | None = None) -> World:
-    """One market: what it has, how long and how large it is, and what is odd about it."""
+def draw_world(
+    seed: int,
+    *,
+    market: str | None = None,
+    kind: str | None = None,
+    size: int | None = None,
+    days: int | None = None,
+    zone: str | None = None,
+    n_disorders: int | None = None,
+    has_period: bool | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> World:
+    """One market: what it has, how long and how large it is, and what is odd about it.
+
+    What is given is not drawn.
+    """
     draw = np.random.default_rng([seed, 12])
-    days = int(draw.choice(HISTORY_DAYS))
-    size = int(draw.choice(SIZES, p=SIZE_ODDS))
+    drawn_days, drawn_size = int(draw.choice(HISTORY_DAYS)), int(draw.choice(SIZES, p=SIZE_ODDS))
+    days = drawn_days if days is None else days
+    size = drawn_size if size is None else size
     last_day = date(2026, 5, 31) - timedelta(days=int(draw.integers(0, 200)))
     first_day = last_day - timedelta(days=days - 1)
-    kind = str(draw.choice(["shop", "shop", "shop", "contracts", "both"]))
-    zone = str(draw.choice(list(ZONES)))
+    drawn_kind = str(draw.choice(["shop", "shop", "shop", "contracts", "both"]))
+    drawn_zone = str(draw.choice(list(ZONES)))
+    kind, zone = kind or drawn_kind, zone or drawn_zone
     country, currency = ZONES[zone]
     tables: Tables = {}
     if kind != "contracts":
@@ -46,17 +62,21 @@ def draw_world(seed: int, *, market: str | None = None) -> World:
         tables |= contract_tables(draw, size, first_day, last_day, currency)
     tables |= optional_tables(draw, size, first_day, days, tables, currency)
     names = []
+    odds = 0.14 if n_disorders is None else n_disorders / len(DISORDERS)
     for disorder in DISORDERS:
-        if draw.random() < 0.14:
+        if draw.random() < odds:
             tables = disorder(draw, tables)
             names.append(disorder.__name__)
     name = market or f"{country.lower()}-draw{seed}"
+    if has_period is None:
+        has_period = bool(draw.random() < 0.7)
     if currency == "JPY":  # has no smaller coin
         tables = {n: whole_amounts(frame) for n, frame in tables.items()}
     said = said_of(
         name,
         first_day=first_day,
-        last_day=last_day if draw.random() < 0.7 else None,
+        last_day=last_day if has_period else None,
+        parameters=parameters,
         currency=currency,
         zone=zone,
         country=country,
