@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
 from typing import Any, Literal, TypeVar
@@ -78,7 +78,16 @@ class Verdict(StrEnum):
 
 
 class TooFew(ValueError):
-    """Too few observations for an estimate; says how many there are and how many it takes."""
+    """Too few observations for an estimate; says how many there are and how many it takes.
+
+    Attributes:
+        takes: What would help, after "It takes", where the place that raises it knows better
+            than the one that asked for the estimate.
+    """
+
+    def __init__(self, why: str, *, takes: str | None = None) -> None:
+        super().__init__(why)
+        self.takes = takes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -391,13 +400,17 @@ def attempt(
         otherwise: Makes the "not measurable" finding from the reason.
         n: Customers there are.
         minimum: Customers it takes, from the market's parameters.
+
+    What would help is said by the error where it knows, else by `otherwise`.
     """
     try:
         if n < minimum:
-            raise TooFew(f"{n:,} customers, and it takes {minimum:,}")
+            raise TooFew(f"{n:,} customers, and it takes {minimum:,}", takes="more customers")
         return estimate()
     except (TooFew, Undefined) as error:
-        return otherwise(str(error))
+        found = otherwise(str(error))
+        takes = error.takes if isinstance(error, TooFew) else None
+        return replace(found, so_what=Prose("It takes {takes}.", takes=takes)) if takes else found
 
 
 def show_result(result: R | Finding, *describe: Callable[[R], Any]) -> None:

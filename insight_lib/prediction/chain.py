@@ -94,7 +94,7 @@ def local_rung(
         return without("the live model's file does not verify")
     if live is None:
         return without("no local model is live")
-    if why := _too_little(live.card, conditions):
+    if why := too_little(live.card, conditions):
         return without(why)
     if lacking := lacking_inputs(live.document, columns):
         return without(f"the local model needs {lacking}, which the market no longer has")
@@ -105,12 +105,11 @@ def local_rung(
     )
 
 
-def has_learned_enough(card: Mapping[str, Any], conditions: Conditions) -> bool:
-    """Whether a model may score anybody; one that may not must not go live either."""
-    return not _too_little(card, conditions)
+def too_little(card: Mapping[str, Any], conditions: Conditions) -> str:
+    """What a model learned too little from to score anybody, in words; empty if enough.
 
-
-def _too_little(card: Mapping[str, Any], conditions: Conditions) -> str:
+    One that may not score must not go live either.
+    """
     for field, minimum, what in (
         ("n_customers", conditions.smallest_training_customers, "customers to learn from"),
         ("n_positives", conditions.smallest_positives, "customers of the rarer outcome"),

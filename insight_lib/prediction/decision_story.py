@@ -228,9 +228,19 @@ def describe_agreement(result: Agreement, *, smallest_kappa: float) -> Check:
 
 
 def describe_promotion(
-    decided: Decided, champion: LiveModel | None, *, title: str, n: int, as_of: date
+    decided: Decided,
+    champion: LiveModel | None,
+    *,
+    title: str,
+    n: int,
+    as_of: date,
+    why_not: str = "",
 ) -> Check:
-    """Which version scores a target from now on, and why not the new one where it does not."""
+    """Which version scores a target from now on, and why not the new one where it does not.
+
+    Args:
+        why_not: The reasons in words; those of the registry if not given.
+    """
     if decided.live_version is None:
         statement = Prose("No own model scores customers who {title}.", title=title)
     elif decided.is_done and (champion is None or champion.version != decided.version):
@@ -254,7 +264,7 @@ def describe_promotion(
         advice = Prose(
             "{before}. The new one stays out: {reasons}.",
             before=before,
-            reasons="; ".join(decided.reasons),
+            reasons=why_not or "; ".join(decided.reasons),
         )
     else:
         advice = Prose("{before}. One command rolls it back.", before=before)

@@ -13,7 +13,6 @@ from insight_lib.findings import (
     Measured,
     Prose,
     Table,
-    Tile,
     Verdict,
     counted,
     format_number,
@@ -48,12 +47,12 @@ _LEAK_WORDS = {
     "fades": "tells far less later than in training",
     "alone": "tells far more than all others together",
 }
-_EVIDENCE = ("transactions", "customer_features")
+EVIDENCE = ("transactions", "customer_features")
 
 
 def is_better_than_guessing(board: Board) -> bool:
     """Whether the chosen model surely ranks customers better than chance, lately as well."""
-    guess = _guess(board)
+    guess = guess_of(board)
     return board.contender(board.chosen).ranking.lower > guess and board.latest.lower > guess
 
 
@@ -74,106 +73,12 @@ def is_good_enough(board: Board, *, smallest_auc: float) -> bool:
     return min(mark.value, board.latest.value) >= smallest_auc
 
 
-def _guess(board: Board) -> float:
+def guess_of(board: Board) -> float:
+    """What ranking at random comes to, in the unit of the board's ranking."""
     return 0.5 if board.target.kind == "binary" else 0.0
 
 
-def _beats_a_lottery(board: Board) -> bool:
-    """Whether the customers that capacity reaches surely hold more than as many by lot."""
-    return board.contender(board.chosen).captured.lower > board.capacity_share
-
-
-def describe_prediction(board: Board, *, smallest_auc: float) -> Finding:
-    """How well it can be told who will do it, and what that is worth."""
-    target, mark = board.target, board.contender(board.chosen)
-    is_usable = is_good_enough(board, smallest_auc=smallest_auc)
-    if is_usable:
-        statement, so_what = _told(board), _advised(board)
-        verdict = Verdict.MATTERS
-    elif is_better_than_guessing(board):
-        statement = Prose(
-            "We can hardly tell who will {title}: {ranking:in_hundred} pairs ranked right, "
-            "{latest:in_hundred} lately.",
-            title=target.title,
-            ranking=mark.ranking,
-            latest=board.latest,
-        )
-        so_what = Prose(
-            "Do not pick customers by this score: a model takes {smallest:in_hundred}, so none "
-            "goes live.",
-            smallest=_share(smallest_auc, mark.ranking.n, mark.ranking.as_of),
-        )
-        verdict = Verdict.DOES_NOT_MATTER
-    else:
-        is_lately = mark.ranking.lower > _guess(board)
-        faded = is_lately and board.latest.upper < mark.ranking.value
-        shown = board.latest if is_lately else mark.ranking
-        statement = (
-            Prose("We can no longer tell who will {title}.", title=_most(target))
-            if faded
-            else Prose("We cannot yet tell who will {title}.", title=_most(target))
-        )
-        so_what = Prose(
-            "Do not pick customers by this score: {when}likely {ranking:range} {unit}, and "
-            "guessing is within that range.",
-            when="in the latest period " if is_lately else "",
-            ranking=shown,
-            unit=_ranking_words(target),
-        )
-        verdict = Verdict.CANNOT_TELL
-    return Finding(
-        id=f"prediction.{target.id}",
-        rows=("C4.1", "C4.3"),
-        statement=statement,
-        verdict=verdict,
-        owner="crm-lead",
-        evidence=_EVIDENCE,
-        value=mark.ranking,
-        good="up",
-        so_what=so_what,
-        weight=5,
-    )
-
-
-def _told(board: Board) -> Prose:
-    target, mark = board.target, board.contender(board.chosen)
-    if target.kind == "binary":
-        return Prose(
-            "We can tell who will {title}: {ranking:in_hundred} pairs ranked right.",
-            title=target.title,
-            ranking=mark.ranking,
-        )
-    return Prose(
-        "We can tell who will {title}: {ranking} of the way from guess to certainty.",
-        title=_most(target),
-        ranking=mark.ranking,
-    )
-
-
-def _advised(board: Board) -> Prose:
-    target, mark = board.target, board.contender(board.chosen)
-    n, as_of = mark.ranking.n, mark.ranking.as_of
-    words: dict[str, Measured | str] = {
-        "reach": _share(board.capacity_share, n, as_of),
-        "captured": mark.captured,
-        "what": "the spend" if target.kind == "amount" else f"all who {target.title}",
-        "days": Measured(value=target.horizon_days, unit="days", n=n, as_of=as_of),
-    }
-    if not _beats_a_lottery(board):
-        return Prose(
-            "Do not start with the highest scores alone: the {reach} at the top hold {captured} "
-            "(likely {captured:range}) of {what} in the next {days}, and as many drawn by lot hold "
-            "as much.",
-            **words,
-        )
-    return Prose(
-        "Start with the {reach} of customers with the highest scores: they hold {captured} "
-        "(likely {captured:range}) of {what} in the next {days}.",
-        **words,
-    )
-
-
-def describe_choice(board: Board) -> Check:
+def describe_choice(board: Board, *, is_used: bool = True) -> Check:
     """Which model is taken, and why: the reason follows from the board."""
     mark, best = board.contender(board.chosen), board.contender(board.best)
     chosen, words = ESTIMATOR_WORDS[board.chosen], ESTIMATOR_WORDS[board.best]
@@ -207,13 +112,14 @@ def describe_choice(board: Board) -> Check:
         id=f"prediction.{board.target.id}.choice",
         rows=("C4.1",),
         statement=Prose(
-            "For customers who {title} we take the {chosen}.",
+            "For customers who {title} we {take} the {chosen}.",
             title=board.target.title,
+            take="take" if is_used else "would take",
             chosen=chosen,
         ),
         verdict=Verdict.REVIEW if board.why == "override" else Verdict.PASS,
         owner="analyst",
-        evidence=_EVIDENCE,
+        evidence=EVIDENCE,
         value=mark.ranking,
         so_what=reason,
         weight=1.5,
@@ -221,11 +127,16 @@ def describe_choice(board: Board) -> Check:
 
 
 def describe_calibration(
-    board: Board, *, largest_error_share: float, largest_total_gap_share: float
+    board: Board,
+    *,
+    largest_error_share: float,
+    largest_total_gap_share: float,
+    is_used: bool = True,
 ) -> Check:
     """Whether scores mean what they say.
 
     Args:
+        is_used: Whether the model scores anybody; of one that does not, nothing is to be used.
         largest_error_share: Mean gap that passes: in share, or relative to the mean amount.
         largest_total_gap_share: How far the expected total may be from the observed one.
     """
@@ -242,20 +153,22 @@ def describe_calibration(
             "Scores for customers who {title} are {error} off on average; their total is "
             "{total} times what came.",
             title=board.target.title,
-            error=_share(mark.calibration_error, n, as_of),
+            error=as_share(mark.calibration_error, n, as_of),
             total=Measured(value=mark.total_ratio, unit="ratio", n=n, as_of=as_of),
         ),
         verdict=Verdict.PASS if passes else Verdict.REVIEW,
         owner="analyst",
-        evidence=_EVIDENCE,
-        value=_share(mark.calibration_error, n, as_of),
+        evidence=EVIDENCE,
+        value=as_share(mark.calibration_error, n, as_of),
         so_what=Prose(
             "{advice} (limits {limit} and {total} of the total).",
-            advice="Budgets may use the scores as they are"
+            advice="The model is not in use, so no budget rests on it"
+            if not is_used
+            else "Budgets may use the scores as they are"
             if passes
             else "Use the order of customers, not the size of their scores",
-            limit=_share(largest_error_share, n, as_of),
-            total=_share(largest_total_gap_share, n, as_of),
+            limit=as_share(largest_error_share, n, as_of),
+            total=as_share(largest_total_gap_share, n, as_of),
         ),
     )
 
@@ -273,7 +186,7 @@ def describe_driver(board: Board, drivers: Sequence[Driver]) -> Finding:
         ),
         verdict=Verdict.MATTERS,
         owner="crm-lead",
-        evidence=_EVIDENCE,
+        evidence=EVIDENCE,
         value=top.share,
         so_what=Prose(
             "{way}.{next} It tells who will {title}, not what would change it.",
@@ -319,7 +232,7 @@ def describe_leakage(
         else Prose("No model knows the future: {n} tested on shuffled answers.", n=models),
         verdict=Verdict.FAIL if proofs else Verdict.PASS,
         owner="analyst",
-        evidence=_EVIDENCE,
+        evidence=EVIDENCE,
         value=counted(len(proofs), n_models, as_of),
         good="down",
         so_what=Prose("Take out or date: {listed}.", listed=_listed(proofs))
@@ -349,7 +262,7 @@ def describe_leakage(
                 ),
                 verdict=Verdict.REVIEW,
                 owner="analyst",
-                evidence=_EVIDENCE,
+                evidence=EVIDENCE,
                 so_what=Prose(
                     "Customers behave differently, or the feature is recorded differently: no new "
                     "model goes live on it before someone has looked. {listed}.",
@@ -369,7 +282,7 @@ def describe_leakage(
                 ),
                 verdict=Verdict.REVIEW,
                 owner="analyst",
-                evidence=_EVIDENCE,
+                evidence=EVIDENCE,
                 so_what=Prose(
                     "Make sure of the day it is known: {listed}.", listed=_listed(others)
                 ),
@@ -424,7 +337,7 @@ def describe_gaps(
     moved = (
         Prose(
             " If the missing numbers were far off, {same} of the first customers would stay.",
-            same=_share(min(s.same_list_share for s in shifts), n, as_of),
+            same=as_share(min(s.same_list_share for s in shifts), n, as_of),
         )
         if shifts
         else Prose(" No number has gaps, so no guess moves the list.")
@@ -439,7 +352,7 @@ def describe_gaps(
         if max(abs(routes.dropped.lower), abs(routes.dropped.upper)) <= tolerated
         else Verdict.CANNOT_TELL,
         owner="data-engineer",
-        evidence=_EVIDENCE,
+        evidence=EVIDENCE,
         value=routes.dropped,
         so_what=Prose(
             "{because}We fill and mark gaps, which is {kept:signed} off (likely {kept:range})."
@@ -466,7 +379,7 @@ def describe_identifiers(refused: Sequence[Refused], *, n_features: int, as_of: 
         else Prose("None of {n} features names a person.", n=n),
         verdict=Verdict.REVIEW if refused else Verdict.PASS,
         owner="data-engineer",
-        evidence=("customers", *_EVIDENCE),
+        evidence=("customers", *EVIDENCE),
         so_what=Prose(
             "Take them out of the features: {listed}.",
             listed="; ".join(f"{r.column}: {r.words}" for r in refused),
@@ -519,21 +432,6 @@ def sensitivity_table(shifts: Sequence[Shift], target: Target) -> Table:
     )
 
 
-def prediction_tile(board: Board) -> Tile:
-    """One target in one number."""
-    mark = board.contender(board.chosen)
-    return Tile(
-        label=f"Who will {_most(board.target)}",
-        value=mark.ranking,
-        note=Prose(
-            "{unit}; {model}",
-            unit=_ranking_words(board.target),
-            model=ESTIMATOR_WORDS[board.chosen],
-        ),
-        good="up",
-    )
-
-
 def _row(c: Contender) -> tuple[str, ...]:
     return (
         ESTIMATOR_WORDS[c.estimator].capitalize(),
@@ -559,15 +457,18 @@ def _listed(leaks: Sequence[tuple[str, Leak]]) -> str:
     return "; ".join(f"{leak.where} {_LEAK_WORDS[leak.kind]} ({where})" for where, leak in leaks)
 
 
-def _most(target: Target) -> str:
+def titled(target: Target) -> str:
+    """What customers will do, after "who will"."""
     return f"{target.title} most" if target.kind == "amount" else target.title
 
 
-def _ranking_words(target: Target) -> str:
+def ranking_words(target: Target) -> str:
+    """What a ranking counts, after its number."""
     if target.kind == "amount":
         return "of the way from guessing to certainty"
     return "of pairs of customers ranked right"
 
 
-def _share(value: float, n: int, as_of: date) -> Measured:
+def as_share(value: float, n: int, as_of: date) -> Measured:
+    """A share without a range."""
     return Measured(value=value, unit="share", n=n, as_of=as_of)

@@ -24,6 +24,11 @@ from insight_lib.prediction.snapshots import Snapshot, Target
 from insight_lib.statistics import estimate_ratio
 
 _FEWEST_TESTED = 50
+_WHO = {
+    "local": "the model in use",
+    "pooled": "what other markets know, for no own model is in use,",
+    "rule": "a rule of thumb, for no own model is in use,",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +185,6 @@ def refuse_guessing(
     ranking = estimate_ranking(said, came, as_of=as_of)
     if ranking.lower <= 0.5 or (rung.name == "local" and ranking.value < smallest_auc):
         raise TooFew(
-            f"in the latest period the scores ranked {ranking.value * 100:.0f} in 100 pairs right, "
-            "and a lottery ranks half of them right"
+            f"in the latest period {_WHO[rung.name]} ranked {ranking.value * 100:.0f} in 100 pairs "
+            "of customers right, and a lottery ranks half of them right"
         )

@@ -10,6 +10,7 @@ import pytest
 from insight_lib.findings import Check, Estimate, Gate, Measured, Verdict
 from insight_lib.prediction.board import compare_estimators
 from insight_lib.prediction.explain import estimate_drivers
+from insight_lib.prediction.headline import describe_prediction, prediction_tile
 from insight_lib.prediction.identifiers import Refused
 from insight_lib.prediction.leakage import Leak
 from insight_lib.prediction.missing import Mechanism, Routes, Shift
@@ -22,10 +23,8 @@ from insight_lib.prediction.model_story import (
     describe_gaps,
     describe_identifiers,
     describe_leakage,
-    describe_prediction,
     is_better_than_guessing,
     is_good_enough,
-    prediction_tile,
     sensitivity_table,
 )
 from tests.prediction.test_board import AMOUNT, AS_OF, OPTIONS, TARGET, snapshots
@@ -87,6 +86,20 @@ def test_a_model_that_ranks_like_a_lottery_is_not_used(board):
     assert "none goes live" in str(found.so_what)
     assert not is_good_enough(weak, smallest_auc=0.6)
     assert is_good_enough(board, smallest_auc=0.6)
+
+
+@pytest.mark.case("9", "130a")
+def test_a_model_that_is_kept_out_is_headlined_by_why(board):
+    """Seen: "We can tell: 87 in 100 … Start with" beside "the new one stays out"."""
+    good = replace(with_mark(board, ranking=estimate(0.87)), latest=estimate(0.84))
+    found = describe_prediction(good, smallest_auc=0.6, why_not="it learned from too few")
+    assert found.verdict is Verdict.CANNOT_TELL
+    assert "put to use: it learned from too few" in str(found.statement)
+    assert "Do not pick customers" in str(found.so_what)
+    assert "84%" in str(found.so_what)
+    limits = {"largest_error_share": 1.0, "largest_total_gap_share": 1.0}
+    assert "not in use" in str(describe_calibration(good, is_used=False, **limits).so_what)
+    assert "would take" in str(describe_choice(good, is_used=False).statement)
 
 
 @pytest.mark.case("125")
