@@ -19,6 +19,12 @@ Floats = NDArray[np.float64]
 M = TypeVar("M", bound=Measured)
 
 
+# Amounts of which so little is taken back are still amounts above zero.
+_TAKEN_BACK = 0.1
+_WIDEST = 1.0
+_STRETCH = math.e - 1  # what the scale of logarithms makes of the width at `_WIDEST`
+
+
 def _z(level: float) -> float:
     return float(stats.norm.ppf(0.5 + level / 2))
 
@@ -71,6 +77,20 @@ def _ratio_parts(numerator: ArrayLike, denominator: ArrayLike) -> tuple[float, F
     return ratio, residual, float(weight.sum() ** 2 / np.square(weight).sum())
 
 
+def on_log_scale(ratio: float, half: float) -> tuple[float, float]:
+    """The interval of what cannot be negative, from half its width on the plain scale.
+
+    Delta method for the logarithm: the error of log r is that of r over r (Oehlert, 1992). From
+    `_WIDEST` on the linear step no longer holds and the upper end would be without meaning, so
+    that the width above stays the plain one there.
+    """
+    if ratio <= 0:
+        return ratio - half, ratio + half
+    width = half / ratio
+    upper = ratio * math.exp(width) if width <= _WIDEST else ratio + half * _STRETCH
+    return ratio * math.exp(-width), upper
+
+
 def _half_width(residual: Floats, freedom: float, level: float) -> float:
     quantile = float(stats.t.ppf(0.5 + level / 2, max(freedom, 1.0)))
     return quantile * math.sqrt(float(np.square(residual).sum()))
@@ -82,7 +102,9 @@ def estimate_ratio(
     """A ratio of two totals, with customers as the independent units.
 
     Delta method on the linearised ratio (Deng, Knoblich and Lu, 2018, KDD): orders of one
-    customer are alike, so the interval is built from one residual per customer.
+    customer are alike, so the interval is built from one residual per customer. Of amounts that
+    are not negative it is built for the logarithm and turned back (Zhou and Gao, 1997): their
+    mean cannot be negative, and a few large ones make it surer from below than from above.
 
     Args:
         numerator: One number per customer, e.g. spend.
@@ -95,10 +117,13 @@ def estimate_ratio(
     ratio, residual, freedom = _ratio_parts(numerator, denominator)
     half = _half_width(residual, freedom, level)
     lowest, highest = UNIT_BOUNDS.get(unit, (-math.inf, math.inf))
+    x = np.asarray(numerator, dtype=float)
+    is_amount = highest == math.inf and -x[x < 0].sum() <= _TAKEN_BACK * x[x > 0].sum()
+    lower, upper = on_log_scale(ratio, half) if is_amount else (ratio - half, ratio + half)
     return Estimate(
         value=ratio,
-        lower=max(ratio - half, lowest),
-        upper=min(ratio + half, highest),
+        lower=max(lower, lowest),
+        upper=min(upper, highest),
         unit=unit,
         n=int(np.count_nonzero(np.asarray(denominator, dtype=float))),
         as_of=as_of,

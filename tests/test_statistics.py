@@ -61,6 +61,31 @@ def test_ratio_of_means_covers_when_orders_cluster() -> None:
     assert naive_hits < 0.85 * SEEDS  # treating orders as independent would not do
 
 
+@pytest.mark.case("81", "130i")
+def test_what_cannot_be_negative_has_no_range_below_nothing() -> None:
+    """Seen: an order worth $170 (likely -$105 to $444) where nothing was ever sent back."""
+    rng = np.random.default_rng(1)
+    spend = np.append(rng.lognormal(2, 0.5, 500), 250_000.0)
+    orders = np.ones(501)
+    found = estimate_ratio(spend, orders, unit="USD", as_of=date(2024, 12, 31))
+    assert 0 < found.lower < found.value < found.upper
+    one_return = np.append(spend, -5.0)  # a little is taken back: still an amount
+    assert estimate_ratio(one_return, np.ones(502), unit="USD", as_of=date(2024, 12, 31)).lower > 0
+
+
+@pytest.mark.parametrize(("sigma", "least"), [(1.0, 0.92), (1.5, 0.9), (2.0, 0.84)])
+def test_ranges_of_skewed_amounts_cover(sigma: float, least: float) -> None:
+    """Means of a lognormal with sigma two are known to be under-covered by any such interval."""
+    hits, truth = 0, np.exp(sigma**2 / 2)
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        n_orders = 1 + rng.poisson(3, 200)
+        spend = [rng.lognormal(0, sigma, n).sum() for n in n_orders]
+        found = estimate_ratio(spend, n_orders, unit="EUR", as_of=date(2024, 12, 31))
+        hits += found.lower <= truth <= found.upper
+    assert hits / 300 >= least
+
+
 def test_change_of_a_ratio_covers_and_raises_no_false_alarms() -> None:
     hits = alarms = 0
     for seed in range(SEEDS):

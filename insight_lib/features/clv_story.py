@@ -226,8 +226,12 @@ def _whole(value: Measured) -> Measured:
 def describe_model_choice(result: ModelChoice, quality: FitQuality | Finding) -> Check:
     """Which purchase model is in use, why, and how well it gives back what it was fitted on."""
     best = result.best
+    # Which model is likelier is one question, whether its numbers are known well is another:
+    # said in one breath, so that the page has one word on how far to trust it.
     why = (
         "the data favour it"
+        if result.is_clear and best.is_identified
+        else "it fits best of those tried, though its parameters are not known well"
         if result.is_clear
         else "the data do not tell it from the next, and it is the best known"
         if len(result.fits) > 1
@@ -259,7 +263,7 @@ def describe_model_choice(result: ModelChoice, quality: FitQuality | Finding) ->
             advice=(
                 "No action."
                 if verdict is Verdict.PASS
-                else "The data do not pin the model down; trust the test forecast, not the model."
+                else "Trust the test forecast, and values of single customers only in their order."
                 if not best.is_identified
                 else "Look at the chart of fit before using the values of single customers."
             ),

@@ -157,6 +157,26 @@ def describe_order_amount(result: RevenueChange, *, smallest_change_that_matters
     )
 
 
+# A rate whose whole range lies above or below leaves a reminder too few to win, or too many lost.
+_NEARLY_ALL, _NEARLY_NONE = 0.75, 0.1
+
+
+def _repeat_advice(result: RepeatRate, verdict: Verdict) -> str:
+    """What the rate allows to be said; what a reminder would bring only a test can tell."""
+    rate = result.rate
+    if verdict is Verdict.MATTERS:
+        word = "rose" if result.change.value > 0 else "fell"
+        return f"Find out what changed before acting: the rate surely {word}."
+    if rate.lower > _NEARLY_ALL:
+        return "Most come back by themselves: look for revenue in how often and how much they buy."
+    if rate.upper < _NEARLY_NONE:
+        return "Hardly anyone comes back in time: ask first whether what is sold is bought again."
+    return (
+        "What a reminder would bring cannot be read off this rate: only a test with a control "
+        "group can tell."
+    )
+
+
 def describe_repeat(result: RepeatRate, *, smallest_change_that_matters: float) -> Finding:
     """How many come back in time, and is that a change."""
     verdict = judge(result.change, smallest_change_that_matters)
@@ -179,11 +199,7 @@ def describe_repeat(result: RepeatRate, *, smallest_change_that_matters: float) 
         good="up",
         so_what=Prose(
             "{advice}",
-            advice=(
-                "Nearly everyone returns: win revenue on how often and how much, not on whether."
-                if result.rate.lower > 0.9
-                else "Returning is the lever: test a reminder before the window closes."
-            ),
+            advice=_repeat_advice(result, verdict),
         ),
         weight=2 + abs(result.change.value),
     )

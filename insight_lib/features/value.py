@@ -19,6 +19,7 @@ from insight_lib.statistics import (
     estimate_ratio_change,
     estimate_top_share,
     in_points,
+    on_log_scale,
     p_value,
 )
 
@@ -107,7 +108,8 @@ def estimate_revenue_change(
 
 def _at_least_nothing(change: Estimate) -> Estimate:
     """What is above zero before and after cannot fall by more than all of it."""
-    return replace(change, lower=max(change.lower, -1.0))
+    lower, upper = on_log_scale(1 + change.value, change.upper - change.value)
+    return replace(change, lower=max(lower - 1, -1.0), upper=upper - 1)
 
 
 def _drivers(

@@ -15,6 +15,8 @@ from scipy import stats
 from insight_lib.findings import Estimate, TooFew, unit_of_difference
 from insight_lib.statistics import benjamini_hochberg, minimum_detectable_effect
 
+CONTROL = "control"
+_MOST_ARMS = 6
 _FEWEST_PER_ARM = 30
 
 
@@ -185,9 +187,9 @@ def campaign_frame(
     mine = assignments[assignments["campaign_id"] == campaign_id]
     if mine.empty or not mine["is_randomised"].astype(bool).all():
         raise TooFew(f"{campaign_id} was not drawn by lot")
-    is_treated = mine["arm"] != "control"
+    is_treated = mine["arm"] != CONTROL
     if is_treated.all() or not is_treated.any():
-        raise TooFew(f"{campaign_id} kept no control group")
+        raise _no_control(f"{campaign_id} has", mine)
     answered = responses[
         (responses["campaign_id"] == campaign_id) & (responses["response_type"] == response_type)
     ]["customer_id"]
@@ -205,8 +207,20 @@ def choose_campaign(assignments: pd.DataFrame) -> str:
     """
     drawn = assignments[assignments["is_randomised"].astype(bool)]
     n_all = drawn["campaign_id"].value_counts().to_dict()
-    control = drawn.loc[drawn["arm"] == "control", "campaign_id"].value_counts().to_dict()
+    control = drawn.loc[drawn["arm"] == CONTROL, "campaign_id"].value_counts().to_dict()
     usable = [c for c in n_all if 0 < control.get(c, 0) < n_all[c]]
+    if drawn.empty:
+        raise TooFew("no campaign was drawn by lot", takes="a campaign drawn by lot")
     if not usable:
-        raise TooFew("no campaign was drawn by lot with a control group")
+        raise _no_control("campaigns drawn by lot have", drawn)
     return str(min(usable, key=lambda c: (-n_all[c], str(c))))
+
+
+def _no_control(who: str, drawn: pd.DataFrame) -> TooFew:
+    """Nobody guesses which of several arms was left alone: it is asked for by name."""
+    arms = sorted({str(arm) for arm in drawn["arm"]})
+    shown = ", ".join(arms[:_MOST_ARMS]) + (", …" if len(arms) > _MOST_ARMS else "")
+    return TooFew(
+        f"{who} no customers apart in an arm called {CONTROL} (arms: {shown})",
+        takes=f"the arm that was left alone to be called {CONTROL}",
+    )

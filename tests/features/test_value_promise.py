@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
+from types import SimpleNamespace
 
 import ibis
 import numpy as np
@@ -17,6 +19,7 @@ from insight_lib.features.clv_story import (
     describe_active,
     describe_customer_value,
     describe_holdout,
+    describe_model_choice,
     describe_spend_link,
 )
 from insight_lib.features.maturity import (
@@ -26,11 +29,15 @@ from insight_lib.features.maturity import (
     choose_approach,
 )
 from insight_lib.features.purchases import purchase_summary
-from insight_lib.findings import TooFew, Verdict
+from insight_lib.features.rhythm import RepeatRate
+from insight_lib.features.story import describe_repeat
+from insight_lib.findings import Measured, TooFew, Verdict
 from insight_lib.orders import orders
+from insight_lib.statistics import estimate_share
 from tests.truth.helpers import assert_coverage, over_seeds
 
 FIRST = date(2023, 6, 1)
+AS_OF = date(2024, 12, 31)
 
 
 def flat_shop(
@@ -240,3 +247,25 @@ def test_a_young_market_lacks_history_and_the_page_says_one_thing() -> None:
     words = str(describe_maturity(maturity).statement)
     assert "too short a history for values" in words
     assert "repeat" not in words
+
+
+@pytest.mark.case("2")
+def test_one_word_on_how_far_a_model_is_to_be_trusted() -> None:
+    """Seen: "the data favour it" beside "the data do not pin the model down"."""
+    best = SimpleNamespace(model=PurchaseModel.BG_NBD, is_identified=False)
+    choice = SimpleNamespace(best=best, is_clear=True, fits=(best, best))
+    quality = SimpleNamespace(misplaced=Measured(value=0.01, unit="share", n=500, as_of=AS_OF))
+    said = describe_model_choice(choice, quality)  # type: ignore[arg-type]
+    assert "favour" not in str(said.statement)
+    assert "not known well" in str(said.statement)
+    assert said.verdict is Verdict.REVIEW
+
+
+@pytest.mark.case("8")
+@pytest.mark.parametrize(("rate", "word"), [(0.94, "by themselves"), (0.4, "only a test")])
+def test_advice_on_returning_depends_on_the_rate(rate: float, word: str) -> None:
+    """Seen: "Returning is the lever: test a reminder" at any rate."""
+    share = estimate_share(round(rate * 500), 500, as_of=AS_OF)
+    change = replace(share, value=0.0, lower=-0.03, upper=0.03, unit="difference")
+    result = RepeatRate(rate=share, change=change, before=share, window_days=90)
+    assert word in str(describe_repeat(result, smallest_change_that_matters=0.02).so_what)

@@ -14,6 +14,7 @@ from insight_lib.findings import TooFew
 from insight_lib.segments.responsiveness import (
     Decision,
     campaign_frame,
+    choose_campaign,
     estimate_responsiveness,
 )
 from tests.segments.worlds import market
@@ -154,5 +155,16 @@ def test_a_campaign_by_choice_is_refused() -> None:
     kinds = {"campaign_id": "x", "response_type": "visit"}
     with pytest.raises(TooFew, match="not drawn by lot"):
         campaign_frame(assignments, responses, segments, **kinds)
-    with pytest.raises(TooFew, match="no control group"):
+    with pytest.raises(TooFew, match="called control"):
         campaign_frame(assignments.assign(is_randomised=True), responses, segments, **kinds)
+
+
+@pytest.mark.case("16")
+def test_another_spelling_of_the_control_arm_is_asked_for_by_name() -> None:
+    """Seen: "no campaign was drawn by lot with a control group" where the arm is "Control"."""
+    rows = pd.DataFrame(
+        {"campaign_id": "K1", "customer_id": ["a", "b"], "arm": ["Control", "mail"]}
+    ).assign(is_randomised=True)
+    with pytest.raises(TooFew, match="arms: Control, mail") as asked:
+        choose_campaign(rows)
+    assert asked.value.takes == "the arm that was left alone to be called control"
