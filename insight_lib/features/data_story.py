@@ -11,6 +11,9 @@ from insight_lib.orders import Coverage
 _LINES = ("transactions",)
 MOST_UNREAD = 0.02  # of the order lines; beyond it, no total is called whole
 
+# What helps a page without an order line that it may count.
+NO_LINES_TAKE = "order lines that can be read, over more days than one"
+
 
 def unread_share(n_unread: int, n: int, *, as_of: date) -> Measured | None:
     """Share of the order lines that could not be read; None where all could."""

@@ -29,7 +29,8 @@ def last_complete_day(
     day comes before the gap, and the question is said.
 
     Returns:
-        The day (None where no day is complete), and the questions.
+        The day (the one before the first where no day is complete; None where no table tells
+        of days), and the questions.
     """
     if market.period:
         return market.period.last_day, ()
@@ -40,8 +41,9 @@ def last_complete_day(
         kept, questions = _without_strays(days, f"{market.id}: {name}")
         if len(kept) > 1:
             return kept[-1][0] - timedelta(days=1), questions
-        if kept:
-            return None, (*questions, f"{market.id}: {name}: holds no complete day yet")
+        if kept:  # known to be complete is only the time before it
+            asked = f"{market.id}: {name}: holds no complete day yet"
+            return kept[0][0] - timedelta(days=1), (*questions, asked)
     return None, ()
 
 

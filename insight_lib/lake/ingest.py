@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -187,6 +187,8 @@ def ingest_market(
             results.append(result)
             report(result)
         as_of, questions = last_complete_day(folder, market, entries)
+        if as_of is None and (entries or refused):  # pages stand, and say what they lack
+            as_of = today - timedelta(days=1)
         links = manifest.links
         if manifest.tables != entries or not links:
             links = tuple(asdict(link) for link in measure_links(folder, entries))

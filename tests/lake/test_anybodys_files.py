@@ -268,7 +268,7 @@ def test_one_day_is_no_complete_day(folder: ProjectFolder, write_lines: Callable
     without_period(folder)
     write_lines(lines_on("2024-03-01"))
     ingest_on(folder)
-    assert manifest_of(folder).as_of is None
+    assert manifest_of(folder).as_of == date(2024, 2, 29)  # known to be complete: nothing of it
     assert manifest_of(folder).questions == ("de-test: transactions: holds no complete day yet",)
 
 

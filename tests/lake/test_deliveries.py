@@ -100,7 +100,7 @@ def lines_on(*days: str, paid: str = "1") -> str:
 @pytest.mark.parametrize(
     ("lines", "wanted"),
     [
-        (lines_on("2024-05-01"), None),  # no day is known to be complete
+        (lines_on("2024-05-01"), date(2024, 4, 30)),  # complete is only the time before it
         (lines_on("2024-01-01", "2024-05-01", "2024-05-02"), date(2024, 5, 1)),
         (lines_on("2024-05-01", "2024-06-30"), date(2024, 6, 29)),  # 60 days apart
         (
