@@ -58,6 +58,6 @@ def test_one_day_has_pages_that_say_so(folder, write_lines) -> None:
     without_period(folder, "%Y-%m-%d %H:%M")
     write_lines("".join(f"o{i},1,c{i},2024-03-01 10:00,p1,1,9.99\n" for i in range(60)))
     found = run(folder)
-    assert "no complete day yet" in found["features"]["features.revenue"]
+    assert "no complete day of orders yet" in found["features"]["features.revenue"]
     assert "complete day" in found["segments"]["segments.found"]
     assert "complete day" in found["prediction"]["prediction.snapshots"]

@@ -15,9 +15,9 @@ from insight_lib.findings import (
     format_number,
     format_range,
 )
+from insight_lib.prediction.cause_story import CAUSE_WORDS
 from insight_lib.prediction.drift import Drift, Shift
 from insight_lib.prediction.explain import in_words
-from insight_lib.prediction.monitoring_story import CAUSE_WORDS
 from insight_lib.prediction.performance import Performance
 from insight_lib.prediction.root_cause import RootCause
 from insight_lib.prediction.snapshots import Target

@@ -26,7 +26,6 @@ from insight_lib.prediction.performance import (
     Surprise,
 )
 from insight_lib.prediction.registry import Decided
-from insight_lib.prediction.root_cause import CauseName, RootCause, SliceRise
 from insight_lib.prediction.snapshots import Target
 from insight_lib.prediction.triggers import Trigger, TriggerName
 from insight_lib.statistics import in_points
@@ -36,18 +35,6 @@ _MOST_NAMES = 3
 _LARGEST_OUTSIDE_SHARE = 0.05
 _COIN = 0.5
 
-CAUSE_WORDS: dict[CauseName, str] = {
-    "missingness": "inputs went missing",
-    "base rate": "it has become more or less frequent for everyone",
-    "mix": "customers are others than before",
-    "behaviour": "customers alike behave differently than before",
-}
-_CAUSE_ADVICE: dict[CauseName, str] = {
-    "missingness": "Repair the feed; a new model would only learn to do without it.",
-    "base rate": "Set the level of the scores anew; who ranks above whom can stay.",
-    "mix": "These customers are harder to tell; retrain so that the model learns from them.",
-    "behaviour": "Retrain on recent months; older ones teach what no longer holds.",
-}
 _TRIGGER_WORDS: dict[TriggerName, str] = {
     "performance": "it predicts too badly",
     "drift": "customers have changed",
@@ -86,7 +73,7 @@ def describe_model(*, source: str, trained_until: date, n_trained: int, as_of: d
             day=trained_until,
             advice="A promotion changes the model watched from the next run on."
             if is_live
-            else "Promote a model on the page before; this page then watches it.",
+            else "As soon as one passes its gates on the page before, it is watched here.",
         ),
     )
 
@@ -271,9 +258,18 @@ def describe_scores(drift: Drift) -> Finding:
 
 
 def describe_performance(
-    result: Performance, *, target: Target, smallest_auc: float, largest_gap: float
+    result: Performance,
+    *,
+    target: Target,
+    smallest_auc: float,
+    largest_gap: float,
+    is_live: bool = True,
 ) -> Finding:
-    """How well the model ranks customers, on the latest labels, and whether its level holds."""
+    """How well the model ranks customers, on the latest labels, and whether its level holds.
+
+    Args:
+        is_live: Whether the model is in use; of a stand-in nothing is to be kept or stopped.
+    """
     accepted = Measured(value=smallest_auc, unit="share", n=result.auc.n, as_of=result.auc.as_of)
     auc = _as_share(result.auc)
     if auc.lower >= smallest_auc:
@@ -288,6 +284,10 @@ def describe_performance(
         advice = "Use it with care, and look again when more labels have come."
     if auc.upper < _COIN:
         words, advice = "tells the wrong way round", "Stop using it today."
+    if not is_live:
+        is_sure = verdict in (Verdict.PASS, Verdict.REVIEW)
+        verdict = Verdict.DOES_NOT_MATTER if is_sure else Verdict.CANNOT_TELL
+        words, advice = "that stands in tells", "No model is in use, so nothing rests on it."
     return Finding(
         id=f"monitoring.performance.{target.id}",
         rows=("M5.2",),
@@ -494,7 +494,7 @@ def describe_triggers(
         good="down",
         so_what=Prose(
             "{advice}{driven}",
-            advice="That is how soon to look again; the model in use from today is a new one."
+            advice="That is how soon to look again once a model is in use."
             if stands_in_since
             else "Retrain and compare with the model in use before it is promoted."
             if fired
@@ -503,88 +503,4 @@ def describe_triggers(
         ),
         due=as_of + timedelta(days=14) if fired and not stands_in_since else None,
         weight=1 if stands_in_since else 6,
-    )
-
-
-def describe_root_cause(result: RootCause, *, target: Target) -> Finding:
-    """Why the model predicts worse, if it does."""
-    leading = result.leading
-    as_of, n = result.rise.as_of, result.rise.n
-    rise = Measured(value=result.rise.value / result.before, unit="change", n=n, as_of=as_of)
-    if leading is not None:
-        names = f" ({listed(leading.names)})" if leading.names else ""
-        return Finding(
-            id=f"monitoring.cause.{target.id}",
-            rows=("M7.6",),
-            statement=Prose(
-                "Why who will {title} is predicted {word}: {cause}{names}.",
-                title=target.title,
-                word="worse" if result.rise.value > 0 else "no better",
-                cause=CAUSE_WORDS[leading.name],
-                names=names,
-            ),
-            verdict=Verdict.MATTERS,
-            owner="data-engineer" if leading.name == "missingness" else "insight-lead",
-            evidence=_EVIDENCE,
-            value=leading.rise,
-            good="down",
-            so_what=Prose(
-                "{advice} It brings {share} of what made errors larger; in all they changed by "
-                "{rise:signed}.",
-                advice=_CAUSE_ADVICE[leading.name],
-                share=Measured(value=leading.share, unit="share", n=n, as_of=as_of),
-                rise=rise,
-            ),
-            weight=3,
-        )
-    is_worse = result.rise.lower > 0
-    return Finding(
-        id=f"monitoring.cause.{target.id}",
-        rows=("M7.6",),
-        statement=Prose(
-            "{answer}",
-            answer="The model predicts worse, but no cause is clear yet."
-            if is_worse
-            else "The model does not clearly predict worse than before, so there is no cause to "
-            "name.",
-        ),
-        verdict=Verdict.CANNOT_TELL if is_worse else Verdict.DOES_NOT_MATTER,
-        owner="insight-lead",
-        evidence=_EVIDENCE,
-        value=result.rise,
-        good="down",
-        so_what=Prose(
-            "Errors changed by {rise:signed}. {advice}",
-            rise=rise,
-            advice="Look again with the next labels." if is_worse else "No action.",
-        ),
-        weight=1.5,
-    )
-
-
-def describe_slices(slices: Sequence[SliceRise], *, target: Target, as_of: date) -> Finding | None:
-    """The customers for whom it got worse most; nothing if none stands out."""
-    clear: list[SliceRise] = [s for s in slices if s.is_clear]
-    if not clear:
-        return None
-    top = max(clear, key=lambda s: (s.rise.value * s.rise.n, s.column, s.value))
-    return Finding(
-        id=f"monitoring.slice.{target.id}",
-        rows=("M7.6",),
-        statement=Prose(
-            "Errors grew most for customers with {column} {value}.",
-            column=in_words(top.column),
-            value=top.value,
-        ),
-        verdict=Verdict.MATTERS,
-        owner="analyst",
-        evidence=_EVIDENCE,
-        value=top.extra,
-        good="down",
-        so_what=Prose(
-            "Look there first: {n} customers. {all} groups were compared together.",
-            n=counted(top.rise.n, top.rise.n, as_of),
-            all=counted(len(slices), top.rise.n, as_of),
-        ),
-        weight=2.5,
     )

@@ -115,7 +115,10 @@ def choose_cuts(first_day: date, as_of: date, windows: Windows, *, most: int) ->
     n_labelled = min(steps // windows.horizon_days, most)
     if n_labelled < 2:
         takes = windows.history_days + 2 * windows.horizon_days
-        raise TooFew(f"{(as_of - first_day).days} days of data, and it takes {takes}")
+        raise TooFew(
+            f"{(as_of - first_day).days} days of data, and it takes {takes}",
+            takes="more days of data",
+        )
     return [as_of - timedelta(days=windows.horizon_days * k) for k in range(n_labelled, -1, -1)]
 
 
@@ -253,7 +256,10 @@ class Plan:
             day = tables["transactions"].ordered_local.min()
         first_day = pd.Timestamp(day.execute())
         if pd.isna(first_day):
-            raise TooFew("no orders and no contracts")
+            raise TooFew(
+                "no order and no contract is known by a complete day",
+                takes="orders or contracts that can be read, over more days",
+            )
         cuts = choose_cuts(first_day.date(), as_of, self.windows, most=self.most_snapshots)
         return self.at(tables, cuts, targets, as_of=as_of)
 

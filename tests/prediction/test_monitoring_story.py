@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from insight_lib.findings import Finding, Verdict
+from insight_lib.prediction.cause_story import describe_root_cause, describe_slices
 from insight_lib.prediction.drift import estimate_drift
 from insight_lib.prediction.monitoring_charts import (
     chart_causes,
@@ -25,9 +26,7 @@ from insight_lib.prediction.monitoring_story import (
     describe_missing,
     describe_model,
     describe_performance,
-    describe_root_cause,
     describe_scores,
-    describe_slices,
     describe_surprise,
     describe_triggers,
     describe_unseen,
@@ -174,6 +173,28 @@ def test_the_cause_and_its_cure_are_named() -> None:
     by_slice = planted(2, "slice")
     assert "channel web" in said(describe_slices(by_slice.slices, target=LAPSE, as_of=AS_OF))
     assert describe_slices(planted(1).slices, target=LAPSE, as_of=AS_OF) is None
+
+
+@pytest.mark.case("130i")
+def test_no_superlative_of_one_and_no_change_from_nothing() -> None:
+    """Seen: "errors grew most" where one group stood out; a rise over errors of nought."""
+    slices = planted(2, "slice").slices
+    alone = [replace(s, is_clear=s.is_clear and s.value == "web") for s in slices]
+    assert "grew for" in said(describe_slices(alone, target=LAPSE, as_of=AS_OF))
+    both = [replace(s, is_clear=True) for s in slices]
+    assert "grew most for" in said(describe_slices(both, target=LAPSE, as_of=AS_OF))
+    from_nothing = replace(planted(1), before=0.0)
+    assert "no errors to compare with" in said(describe_root_cause(from_nothing, target=LAPSE))
+
+
+@pytest.mark.case("9")
+def test_of_a_stand_in_nothing_is_kept_or_stopped() -> None:
+    result = surprise(1).realised
+    limits = {"target": LAPSE, "smallest_auc": 0.6, "largest_gap": 0.05}
+    stands_in = describe_performance(result, is_live=False, **limits)
+    assert stands_in.verdict in (Verdict.DOES_NOT_MATTER, Verdict.CANNOT_TELL)
+    assert "No model is in use" in said(stands_in)
+    assert "Keep using" not in said(stands_in)
 
 
 def test_the_model_watched_is_said() -> None:
