@@ -13,6 +13,8 @@ from insight_lib.schema import TableSchema
 if TYPE_CHECKING:
     import duckdb
 
+_TEXT = "VARCHAR"
+
 
 def check_days(
     connection: duckdb.DuckDBPyConnection,
@@ -66,5 +68,30 @@ def ask_about_sizes(
             asked.append(
                 f"column {origin.from_}: {n:,} values with a point are read as whole thousands, "
                 f"{large / usual:,.0f} times the usual size; is the point a decimal one there?"
+            )
+    return asked
+
+
+def ask_about_blanks(
+    connection: duckdb.DuckDBPyConnection, source: Source, opened: Opened
+) -> list[str]:
+    """Ask about keys that are one only because blanks around them are taken off."""
+    asked = []
+    for name, origin in source.columns.items():
+        if not origin.from_ or not name.endswith("_id"):
+            continue
+        column = quoted(RAW + origin.from_)
+        views = [view for view, types in opened.views.items() if types[RAW + origin.from_] == _TEXT]
+        if not views:
+            continue
+        raw = " UNION ALL ".join(f"SELECT {column} AS g FROM {view}" for view in views)
+        (n,) = connection.execute(
+            f"SELECT count(*) FROM (SELECT trim(g) AS t FROM ({raw}) WHERE g IS NOT NULL "
+            "GROUP BY t HAVING count(DISTINCT g) > 1)"
+        ).fetchone() or (0,)
+        if n:
+            asked.append(
+                f"column {origin.from_}: {n:,} values come with and without blanks around them "
+                "and are read as the same; is that right?"
             )
     return asked

@@ -17,7 +17,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from insight_lib.lake.columns import ask_about_sizes, check_days
+from insight_lib.lake.columns import ask_about_blanks, ask_about_sizes, check_days
 from insight_lib.lake.complete_days import last_complete_day
 from insight_lib.lake.contract import (
     AFTER_TODAY,
@@ -30,7 +30,7 @@ from insight_lib.lake.contract import (
 from insight_lib.lake.deliveries import FileSeen, check_replaceable, look_at
 from insight_lib.lake.faults import SourceFault as SourceFault
 from insight_lib.lake.faults import shown
-from insight_lib.lake.links import measure_links
+from insight_lib.lake.links import alike_keys, measure_links
 from insight_lib.lake.sources import Opened, check_quotes, locate, open_source
 from insight_lib.lake.store import (
     LakeError,
@@ -157,7 +157,8 @@ def ingest_market(
                 raise
             manifest = None
         manifest = manifest or Manifest(as_of=None, tables={})
-        entries, refused = dict(manifest.tables), dict(manifest.refused)
+        before = manifest.tables
+        entries, refused = dict(before), dict(manifest.refused)
         for table in [name for name in entries if name not in market.sources]:
             if table != "consents":  # what was refused stays refused
                 del entries[table]
@@ -189,9 +190,12 @@ def ingest_market(
         as_of, questions = last_complete_day(folder, market, entries)
         if as_of is None and (entries or refused):  # pages stand, and say what they lack
             as_of = today - timedelta(days=1)
-        links = manifest.links
-        if manifest.tables != entries or not links:
+        links, is_same = manifest.links, before == entries
+        if not is_same or not links:
             links = tuple(asdict(link) for link in measure_links(folder, entries))
+        questions += alike_keys(
+            folder, entries, market.id, known=manifest.questions if is_same else None
+        )
         write_manifest(
             folder,
             Manifest(
@@ -343,7 +347,12 @@ def _load(connection: duckdb.DuckDBPyConnection, delivery: _Delivery, staging: P
         declaration=delivery.declaration,
         files=tuple(file.to_json() for file in delivery.seen),
         reasons=reasons,
-        notices=(*opened.notices, *notices, *ask_about_sizes(connection, source, opened)),
+        notices=(
+            *opened.notices,
+            *notices,
+            *ask_about_sizes(connection, source, opened),
+            *ask_about_blanks(connection, source, opened),
+        ),
     )
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from insight_lib.lake.contract import quoted
 from insight_lib.lake.store import Manifest, TableEntry, table_files
+
+if TYPE_CHECKING:
+    import duckdb
 
 # Column of other tables to the table whose key it names.
 _OWNERS = {"customer_id": "customers", "product_id": "products", "campaign_id": "campaigns"}
@@ -90,6 +94,58 @@ def _measure(connection: object, table: str, column: str, owner: str) -> Link:
             "punctuation: write the key the same way in both sources"
         )
     return Link(table=table, column=column, owner=owner, keys=keys, found=found, advice=advice)
+
+
+# Ends every question on keys that differ by spelling alone.
+_ALIKE = "say whether they are the same, and have each written in one way"
+
+
+def alike_keys(
+    folder: Path,
+    entries: Mapping[str, TableEntry],
+    market: str,
+    *,
+    known: Sequence[str] | None = None,
+) -> tuple[str, ...]:
+    """Keys of one table that differ only in case or by blanks around them, as questions.
+
+    They stay apart, for two customers may be called so; nobody merges them in silence.
+
+    Args:
+        known: The questions of the ingest before, where no table has changed since.
+    """
+    import duckdb
+
+    if known is not None:
+        return tuple(question for question in known if question.endswith(_ALIKE))
+    found = []
+    with duckdb.connect() as connection:
+        for name, entry in sorted(entries.items()):
+            if name not in (*_LINKED, *_OWNERS.values()) or not entry.rows:
+                continue
+            files, _ = table_files(folder / name, entry.version)
+            connection.execute(
+                f"CREATE OR REPLACE VIEW held AS SELECT * FROM read_parquet({files!r})"
+            )
+            columns = {row[0] for row in connection.execute("DESCRIBE held").fetchall()}
+            for column in sorted(columns & {*_OWNERS, "store_id", "order_id"}):
+                n_keys, n_alike = _count_alike(connection, quoted(column))
+                if n_keys:
+                    found.append(
+                        f"{market}: {name}: {n_alike:,} values of {column} are {n_keys:,} where "
+                        f"case and blanks around them do not count; they are kept apart: {_ALIKE}"
+                    )
+    return tuple(found)
+
+
+def _count_alike(connection: duckdb.DuckDBPyConnection, key: str) -> tuple[int, int]:
+    """Keys that are written in more than one way, and their spellings."""
+    row = connection.execute(
+        f"SELECT count(*), coalesce(sum(n), 0) FROM (SELECT count(DISTINCT {key}) AS n FROM held "
+        f"GROUP BY lower(trim({key})) HAVING n > 1)"
+    ).fetchone()
+    assert row
+    return int(row[0]), int(row[1])
 
 
 # With fewer keys that find their partner, and a way of writing by which more would, what joins

@@ -422,6 +422,30 @@ def test_sizes_that_jump_by_a_thousand_are_asked_about(folder: ProjectFolder) ->
 
 
 @pytest.mark.case("57")
+def test_keys_that_differ_in_spelling_alone_are_asked_about(folder: ProjectFolder) -> None:
+    """Seen: "P1" and "p1" counted as two products, without a word."""
+    rows = GOOD + GOOD.replace("o1", "o2").replace("p1", "P1")
+    folder.write("raw/transactions.csv", HEADER + rows + GOOD.replace("o1", "o3"))
+    ingest_on(folder)
+    question = (
+        "de-test: transactions: 2 values of product_id are 1 where case and blanks around them "
+        "do not count; they are kept apart: say whether they are the same, and have each written "
+        "in one way"
+    )
+    wanted = (question,)
+    assert manifest_of(folder).questions == wanted
+    ingest_on(folder)  # nothing new: the question stays
+    assert manifest_of(folder).questions == wanted
+    folder.write(
+        "raw/transactions.csv", HEADER + GOOD + GOOD.replace("o1", "o2").replace("p1", "p1 ")
+    )
+    asked = ingest_on(folder, rebuild=True).entry
+    assert asked
+    assert any("with and without blanks" in notice for notice in asked.notices)
+    assert manifest_of(folder).questions == ()
+
+
+@pytest.mark.case("57")
 def test_fees_can_be_left_out(folder: ProjectFolder) -> None:
     exclude = "format: csv\n    exclude: {product: [POST, BANK]}"
     folder.market(sources=TRANSACTIONS_YAML.replace("format: csv", exclude))
