@@ -231,7 +231,8 @@ class Coverage:
                 length = (days[1] - days[0]).days + 1
                 raise TooFew(
                     f"{self.covered(days)} of {length} days are covered by the data, from "
-                    f"{_written(days[0])} to {_written(days[1])}"
+                    f"{_written(days[0])} to {_written(days[1])}",
+                    takes="the days that are missing, or a shorter window",
                 )
 
 

@@ -224,3 +224,25 @@ def test_an_undefined_part_takes_its_own_place_and_no_other(
     assert instead.verdict is Verdict.NOT_MEASURABLE
     assert "One part of this page cannot be measured here: value is nan" in str(instead.statement)
     assert str(other.statement) == "31.2% return."
+
+
+@pytest.mark.case("8")
+def test_what_would_help_follows_from_the_reason() -> None:
+    """Seen: "orders say neither what was bought nor where. It takes more customers"."""
+
+    def refuse() -> float:
+        raise TooFew("orders do not say what was bought", takes="products with a category")
+
+    otherwise = not_measurable(
+        "segments.found",
+        "Whether there are segments",
+        rows=(),
+        needs=(Need(table="transactions"),),
+        takes="more rows",
+    )
+    said = attempt(refuse, otherwise=otherwise, n=100, minimum=100)
+    assert isinstance(said, Finding)
+    assert str(said.so_what) == "It takes products with a category."
+    few = attempt(refuse, otherwise=otherwise, n=9, minimum=100)
+    assert isinstance(few, Finding)
+    assert str(few.so_what) == "It takes more customers."

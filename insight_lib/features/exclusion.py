@@ -168,7 +168,10 @@ def estimate_exclusions(
             if name != f"excluded_by_missing_{trait}"
         ]
     if not found:
-        raise TooFew(f"no group and its rest hold {minimum_cell_size} customers each")
+        raise TooFew(
+            f"no group and its rest hold {minimum_cell_size} customers each",
+            takes="traits that are known of more customers",
+        )
     kept = benjamini_hochberg([p for _, p in found], rate=1 - level)
     groups = [
         _flag(group, is_clear and group.excess_points >= 100 * smallest_excess)

@@ -115,9 +115,12 @@ def estimate_year_rhythm(
     days = pd.DatetimeIndex(daily["calendar_date"])
     years = len(days) / _YEAR_DAYS
     if years < _FEWEST_YEARS - 0.01:
-        raise TooFew(f"the data span {len(days):,} days, and the same month has to be seen twice")
+        raise TooFew(
+            f"the data span {len(days):,} days, and the same month has to be seen twice",
+            takes="orders of two whole years",
+        )
     if daily["amount"].sum() <= 0:
-        raise TooFew("there are no sales in the history")
+        raise TooFew("there are no sales in the history", takes="sales above what is taken back")
     flags = _event_flags(days, events)
     design = _design(days, flags)
     fitted = _fit(daily["amount"].to_numpy(dtype=float), design)
@@ -137,7 +140,8 @@ def estimate_year_rhythm(
     ):
         raise TooFew(
             "the years do not run alike, so what happened once (a start, a step, a wave of new "
-            "customers) cannot be told from a season"
+            "customers) cannot be told from a season",
+            takes="two years that run alike, once the start or step lies behind them",
         )
     spread, freedom = season_covariance(left, regressors, seed=seed)
     own = pd.DataFrame(spread[np.ix_(is_season, is_season)], index=harmonics, columns=harmonics)

@@ -71,7 +71,7 @@ def estimate_revenue_change(
     before = totals["revenue_before_amount"].astype(float)
     n_after, n_before = totals["n_orders_after"], totals["n_orders_before"]
     if min(n_after.sum(), n_before.sum()) == 0:
-        raise TooFew("one of the two windows holds no orders")
+        raise TooFew("one of the two windows holds no orders", takes="orders in both windows")
     sums = (float(before.sum()), float(after.sum()))
     is_defined = min(sums) > 0
     share = np.full(len(totals), 1.0 if is_defined else 1 / len(totals))
@@ -320,7 +320,10 @@ def estimate_category_moves(
     everyone = totals[0].index.union(totals[1].index)
     total_before, total_after = (t.reindex(everyone, fill_value=0.0) for t in totals)
     if min(total_before.sum(), total_after.sum()) <= 0:
-        raise TooFew("in one of the two windows more money was taken back than came in")
+        raise TooFew(
+            "in one of the two windows more money was taken back than came in",
+            takes="windows in which more is sold than taken back",
+        )
     rows, estimates = [], []
     for category in sorted(set(before["category"]) & set(after["category"])):
         parts = [
@@ -338,7 +341,8 @@ def estimate_category_moves(
     if len(rows) < 2:
         raise TooFew(
             f"{len(rows)} categories with {minimum_customers} customers in both windows, "
-            "and it takes two"
+            "and it takes two",
+            takes="more customers, or categories that more of them buy",
         )
     moves = pd.DataFrame(rows, columns=["category", "revenue_share", "customers"])
     moves["change_points"] = [e.value for e in estimates]

@@ -139,7 +139,10 @@ def split_in_time(
         if earlier:
             folds.append((earlier, test))
     if not folds:
-        raise TooFew(f"{len(labelled)} cuts with labels, and it takes two a horizon apart")
+        raise TooFew(
+            f"{len(labelled)} past days with outcomes, and it takes two a horizon apart",
+            takes="more days of data",
+        )
     return folds[-most_folds:]
 
 
@@ -418,7 +421,8 @@ def _try(
     if min(n_positive, n_other) < _BINS:
         raise TooFew(
             f"{n_positive:,} of {len(test):,} customers did it in one period, and it takes "
-            f"{_BINS} who did and who did not"
+            f"{_BINS} who did and who did not",
+            takes="more customers whom the question is about",
         )
     cut = date.fromisoformat(str(test.cut[0]))
     documents = {e: fit(e, train, as_of=cut, **options) for e in order}

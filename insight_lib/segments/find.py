@@ -112,7 +112,8 @@ def find_segments(
     if len(customers) < need:
         raise TooFew(
             f"{len(customers):,} customers ordered on {plan.minimum_order_days} days or more in "
-            f"the last {days} days, and two groups take {need:,}"
+            f"the last {days} days, and two groups take {need:,}",
+            takes="more customers who order often",
         )
     purchases = read_purchases(chosen, products)
     fixed = _accounts_block(accounts(chosen), customers) if accounts is not None else None
@@ -233,7 +234,10 @@ def earlier_window(found: Found, *, refresh_days: int, as_of: date) -> tuple[dat
     """
     takes = found.days + refresh_days
     if found.covered < takes:
-        raise TooFew(f"the orders reach back {found.covered} days, and it takes {takes}")
+        raise TooFew(
+            f"the orders reach back {found.covered} days, and it takes {takes}",
+            takes="a longer history",
+        )
     return window(as_of, found.days, ago=refresh_days)
 
 

@@ -128,7 +128,10 @@ def read_purchases(
             wide = wide.T.groupby(level=[0, 1]).sum().T
         parts[kind] = wide
     if not parts:
-        raise TooFew("orders say neither what was bought nor where")
+        raise TooFew(
+            "orders say neither what was bought nor where",
+            takes="products with a category or department, or the store or channel of each order",
+        )
     return Purchases(parts=parts, renamed=tuple(renamed), pooled=tuple(pooled), names=given)
 
 
