@@ -13,7 +13,7 @@ from insight_lib.findings import TooFew, Verdict, judge
 from insight_lib.impact.effects import Effect, Metric, estimate_effects
 from insight_lib.impact.experiment import Experiment
 from insight_lib.impact.fading import Fading, estimate_fading, orders_by_week
-from insight_lib.impact.guard_rails import GuardResult
+from insight_lib.impact.guard_rails import USUAL, GuardResult
 from insight_lib.impact.influence import Hold, Influence, measure_influence
 from insight_lib.impact.stratification import estimate_stratified
 from insight_lib.statistics import in_points
@@ -116,6 +116,17 @@ class ArmResult:
         if unclear := [g.rail.metric.name for g in self.guards if g.verdict is Verdict.CANNOT_TELL]:
             found.append(f"harm is not ruled out in {', '.join(unclear)}")
         return tuple(found)
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Guard-rails that were measured and are surely kept."""
+        return tuple(g.rail.metric.name for g in self.guards if g.verdict is Verdict.PASS)
+
+    @property
+    def unguarded(self) -> tuple[str, ...]:
+        """Usual guard-rails that could not be measured: of these no harm is ruled out."""
+        measured = {g.rail.metric.name for g in self.guards}
+        return tuple(name for name in USUAL if name not in measured)
 
     @property
     def broken(self) -> tuple[str, ...]:

@@ -61,17 +61,20 @@ class Integrity:
         ratio: Arms against the plan; None where no plan is on record.
         uneven_p: How rare arms this unequal are, had they been planned equal.
         balance: Arms before the start; within strata where these are declared.
+        attrition: Customers lost by arm; None where nothing could tell who was lost.
         trait_p: By trait, how rare its spread over the arms is by lot.
         n_both: Customers found in more than one arm.
+        is_known_before: Whether anything is known of the customers from before the start.
     """
 
     follow_up: FollowUp
     ratio: SampleRatio | None
     uneven_p: float
     balance: Balance
-    attrition: Attrition
+    attrition: Attrition | None
     trait_p: Mapping[str, float]
     n_both: int
+    is_known_before: bool
 
     @property
     def unbalanced(self) -> tuple[str, ...]:
@@ -92,16 +95,31 @@ class Integrity:
         follow = self.follow_up
         if follow.n_late > _MOST_LATE_SHARE * max(follow.n_assigned, 1):
             found.append("customers were assigned after its end")
-        if self.attrition.p_value < SURE:
+        if self.attrition is not None and self.attrition.p_value < SURE:
             found.append("customers went missing from one arm more than from others")
         if follow.entry_p < SURE:
             found.append("the arms were filled on different days")
         return tuple(found)
 
     @property
+    def unchecked(self) -> tuple[str, ...]:
+        """Checks of the lottery that could not be made, as they stand in a sentence."""
+        found = []
+        if self.ratio is None:
+            found.append("its arms against planned shares")
+        if not self.is_known_before:
+            found.append("whether its arms were alike before")
+        return tuple(found)
+
+    @property
     def doubts(self) -> tuple[str, ...]:
         """What has to be cleared up before money follows the result."""
         found = []
+        if self.ratio is None and not self.is_known_before:
+            found.append(
+                "nothing could show whether its lottery was fair, as no planned shares are on "
+                "record and nothing is known of its customers from before"
+            )
         if self.ratio is None and self.uneven_p < SURE:
             found.append("its arms are unequal and no planned shares are on record")
         elif self.ratio is not None and self.ratio.is_warning and not self.ratio.is_broken:
@@ -440,24 +458,33 @@ def _integrity(
                 ratios.append(seen)
     ratio = max(ratios, key=lambda r: r.p_value) if ratios else None
     uneven_p = max(uneven, default=1.0)
-    followed = once.assign(is_followed=True)
-    if people is not None:
-        # Somebody who had ordered and is no customer any more went missing; a prospect who was
-        # never a customer did not.
-        before = orders[orders["day"] < pd.Timestamp(campaign.start)]
-        is_gone = ~once["customer_id"].isin(set(people["customer_id"])) & once["customer_id"].isin(
-            set(before["customer_id"])
-        )
-        followed["is_followed"] = ~is_gone
+    trait_p = {} if has_strata else _trait_p(frame, traits)
     return Integrity(
         follow_up=follow,
         ratio=ratio,
         uneven_p=1.0 if has_strata else uneven_p,
         balance=check_balance(_within(frame), list(HABITS), level=level),
-        attrition=check_attrition(followed),
-        trait_p={} if has_strata else _trait_p(frame, traits),
+        attrition=_attrition(once, people, orders, campaign),
+        trait_p=trait_p,
         n_both=n_both,
+        is_known_before=bool(trait_p) or bool(frame["orders_long_before"].gt(0).any()),
     )
+
+
+def _attrition(
+    once: pd.DataFrame, people: pd.DataFrame | None, orders: pd.DataFrame, campaign: Campaign
+) -> Attrition | None:
+    """Customers lost by arm: whoever had ordered and is no customer any more.
+
+    A prospect who was never a customer is not lost; where all are prospects, or there is no list of
+    customers, nothing can tell.
+    """
+    before = orders[orders["day"] < pd.Timestamp(campaign.start)]
+    had_ordered = once["customer_id"].isin(set(before["customer_id"]))
+    if people is None or not had_ordered.any():
+        return None
+    is_known = once["customer_id"].isin(set(people["customer_id"]))
+    return check_attrition(once.assign(is_followed=is_known | ~had_ordered))
 
 
 def _within(frame: pd.DataFrame) -> pd.DataFrame:

@@ -311,6 +311,13 @@ def week_table(result: ArmResult) -> Table | None:
     )
 
 
+def _not_guarded(result: ArmResult) -> str:
+    """Harms that nobody could look for; empty where all usual ones were measured."""
+    if not result.unguarded:
+        return ""
+    return f"Harm could not be measured in {joined(result.unguarded)}."
+
+
 def describe_release(result: ArmResult) -> Finding:
     """Roll out or not: what was won, what it may have cost, and what holds it back."""
     name, won = result.name, joined(result.won) or "nothing"
@@ -329,10 +336,14 @@ def describe_release(result: ArmResult) -> Finding:
             )
             advice = "Change the offer, then test again."
         case Release.ROLL_OUT:
+            unchecked = joined(result.experiment.integrity.unchecked)
             statement = Prose(
-                "Roll out {name}: it won, and harmed nothing that we guard.", name=name
+                "Roll out {name}: it won, and surely kept {kept} within what we accept{unchecked}.",
+                name=name,
+                kept=joined(result.kept),
+                unchecked=f"; not checked: {unchecked}" if unchecked else "",
             )
-            advice = "Every guard-rail is surely kept."
+            advice = _not_guarded(result) or "Every guard-rail was measured."
         case Release.WAIT:
             statement = Prose(
                 "Do not roll out {name} yet: {reasons}.", name=name, reasons="; ".join(result.holds)
@@ -346,7 +357,8 @@ def describe_release(result: ArmResult) -> Finding:
             if unclear:
                 advice = f"Also, {unclear[0]}."
             elif result.guards:
-                advice = "It harmed nothing that we guard: testing on is safe."
+                advice = f"Surely kept within what we accept: {joined(result.kept)}."
+                advice += f" {extra}" if (extra := _not_guarded(result)) else ""
             else:
                 advice = "What it may harm could not be measured."
     if result.provisional_until is not None:

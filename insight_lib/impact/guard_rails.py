@@ -14,6 +14,10 @@ from insight_lib.findings import Estimate, TooFew, Verdict
 from insight_lib.impact.effects import Effect, Metric, estimate_effect
 from insight_lib.impact.stratification import estimate_stratified
 
+RETURNED, TAKEN_OFF = "share of sales returned", "share taken off the list price"
+ORDERS, REFUSED = "orders per customer", "share who refuse contact"
+USUAL = (RETURNED, TAKEN_OFF, ORDERS, REFUSED)
+
 
 @dataclass(frozen=True, kw_only=True)
 class GuardRail:
@@ -168,8 +172,8 @@ def usual_guard_rails(
     control = frame[~frame["is_treated"].astype(bool)]
     rails: list[GuardRail] = []
     for column, per, name, margin in (
-        ("returned_amount", "sold_amount", "share of sales returned", most_returns_rise),
-        ("discount_amount", "list_amount", "share taken off the list price", most_discount_rise),
+        ("returned_amount", "sold_amount", RETURNED, most_returns_rise),
+        ("discount_amount", "list_amount", TAKEN_OFF, most_discount_rise),
     ):
         if column in frame and frame[column].gt(0).any():  # else it is not recorded here
             metric = Metric(
@@ -187,7 +191,7 @@ def usual_guard_rails(
     if ordered > 0:
         orders = Metric(
             column="orders",
-            name="orders per customer",
+            name=ORDERS,
             kind="mean",
             unit="ratio",
             before="orders_before",
@@ -197,7 +201,7 @@ def usual_guard_rails(
     if "has_refused" in frame:
         refused = Metric(
             column="has_refused",
-            name="share who refuse contact",
+            name=REFUSED,
             kind="share",
             unit="share",
             smallest_change_that_matters=most_refusals_rise,

@@ -117,7 +117,7 @@ def describe_balance(experiment: Experiment, *, as_of: date) -> Check:
     largest = Measured(value=float(result.table["gap"].abs().max()), unit="ratio", n=n, as_of=as_of)
     sure = experiment.integrity.unbalanced
     bad = sure or tuple(c.replace("_", " ") for c in result.unbalanced)
-    nothing_known = not experiment.frame["orders_long_before"].gt(0).any()
+    nothing_known = not experiment.integrity.is_known_before
     if bad:
         statement = Prose(
             "The arms of {campaign} differed before it began, in {bad}.",
@@ -162,6 +162,22 @@ def describe_balance(experiment: Experiment, *, as_of: date) -> Check:
 def describe_attrition(experiment: Experiment, *, as_of: date) -> Check:
     """Could as many of each arm be followed to the end."""
     result, campaign = experiment.integrity.attrition, experiment.campaign
+    if result is None:
+        return Check(
+            id=f"impact.attrition.{slug(campaign.id)}",
+            rows=("C8.1",),
+            statement=Prose(
+                "Whether customers of {campaign} went missing from an arm was not checked.",
+                campaign=campaign.name,
+            ),
+            verdict=Verdict.NOT_MEASURABLE,
+            owner="data-engineer",
+            evidence=("assignments", "transactions"),
+            needs=(Need(table="customers"),),
+            so_what=Prose(
+                "It takes a table of customers, and customers who had ordered before it began."
+            ),
+        )
     worst = max(result.shares, key=lambda arm: (result.shares[arm], arm))
     lost = Measured(value=result.shares[worst], unit="share", n=len(experiment.frame), as_of=as_of)
     return Check(

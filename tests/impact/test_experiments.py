@@ -388,7 +388,7 @@ def entering(seed: int, lift: float = 0.0, days: int = 60, per_day: int = 40) ->
 def run_entering(seed: int, lift: float = 0.0) -> tuple[bool, bool, bool]:
     result = monitor(
         looks_while_customers_enter(entering(seed, lift), planned_customers=2_400),
-        unit="share",
+        unit="difference",
         smallest_change_that_matters=0.02,
     )
     last = result.looks[-1].change
