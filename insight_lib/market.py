@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from insight_lib.lake.access import as_known, refusal, with_consent
+from insight_lib.lake.aggregates import read_aggregates, write_aggregate
 from insight_lib.lake.decisions import read_decisions
 from insight_lib.lake.links import why_absent
 from insight_lib.lake.store import (
@@ -136,11 +137,8 @@ class Market:
         """
         if self.has(name):
             return self.table(name)
-        columns = ", ".join(
-            f'CAST(NULL AS {column.type.value}) AS "{column.name}"'
-            for column in TABLES[name].columns
-        )
-        return self._connect().sql(f"SELECT {columns} WHERE false")
+        columns = (f'CAST(NULL AS {c.type.value}) AS "{c.name}"' for c in TABLES[name].columns)
+        return self._connect().sql(f"SELECT {', '.join(columns)} WHERE false")
 
     def publish(self, name: str, frame: pd.DataFrame | pa.Table | ir.Table) -> int:
         """Write a derived table in one commit, with its lineage, and return its version.
@@ -223,16 +221,8 @@ class Market:
         kept = frame[frame["n"] >= self.parameters.general.minimum_cell_size]
         if len(kept) > _LARGEST_AGGREGATE:
             raise Refused(f"aggregate {name!r} has {len(kept):,} rows; that is not an aggregate")
-        content = {
-            "market": self.id,
-            "as_of": self.as_of.isoformat(),
-            "rows": json.loads(kept.to_json(orient="records", double_precision=12)),
-        }
-        if self.request.has_overrides:
-            return  # a trial of one market is not what others go by
-        folder = self.root.parent.parent / "_aggregates" / name / self.id
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / f"{self.as_of.isoformat()}.json", json.dumps(content, indent=1))
+        if not self.request.has_overrides:  # a trial of one market is not what others go by
+            write_aggregate(self.root.parent.parent, name, self.id, self.as_of, kept)
 
     def aggregates(self, name: str) -> pd.DataFrame:
         """What the other declared markets gave last, up to `as_of`: market, as_of, their columns.
@@ -240,22 +230,13 @@ class Market:
         Raises:
             Refused: The stage does not declare that it reads it.
         """
-        import pandas as pd
-
         if name not in self.reads_aggregates:
             raise Refused(
                 f"stage {self.request.stage} does not read {name!r}; "
                 "declare it under `reads_aggregates` in parameters/lifecycle.yaml"
             )
-        rows = []
-        for folder in sorted((self.root.parent.parent / "_aggregates" / name).glob("*")):
-            days = [p for p in sorted(folder.glob("*.json")) if p.stem <= self.as_of.isoformat()]
-            declared = self.project_root / f"parameters/markets/{folder.name}.yaml"
-            if folder.name != self.id and days and declared.is_file():
-                content = json.loads(days[-1].read_text())
-                head = {"market": content["market"], "as_of": content["as_of"]}
-                rows += [head | row for row in content["rows"]]
-        return pd.DataFrame(rows)
+        markets = {p.stem for p in (self.project_root / "parameters/markets").glob("*.yaml")}
+        return read_aggregates(self.root.parent.parent, name, markets - {self.id}, until=self.as_of)
 
     def _open(self, name: str) -> ir.Table:
         role = self._role()
