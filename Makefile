@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: reports test slow lint lab bench lock clean
+.PHONY: reports test slow soak lint lab bench lock clean
 
 reports: $(READY) ## every stage of every shipped market, into reports/index.html
 	$(BIN)/insight run || [ $$? -eq 3 ] # 3: all published, a gate stops a later stage
@@ -12,6 +12,11 @@ test: $(READY) ## the whole suite but the slow studies, and the notebooks
 
 slow: $(READY) ## many-seed studies and long fault campaigns
 	$(BIN)/python -m pytest --numprocesses 2 -m slow
+
+soak: $(READY) ## the crucible, resumed where it stood: hours
+	$(BIN)/python -m tests.crucible draws --seeds 1-300
+	$(BIN)/python -m tests.crucible relations --seeds 1-20
+	$(BIN)/python -m tests.crucible known --seeds 1-100
 
 lint: $(READY) ## format, lint, types, generated pages
 	$(BIN)/ruff format --check .

@@ -1,0 +1,80 @@
+"""A share of the crucible; `make soak` runs the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.crucible.desk import put_through
+from tests.crucible.draws import draw_world
+from tests.crucible.judge import judge
+from tests.crucible.known import Claim
+from tests.crucible.relations import RELATIONS, compare
+from tests.crucible.results import fingerprints
+
+
+def faults_of(seed: int, root: Path) -> list[str]:
+    world = draw_world(seed)
+    stages = judge(put_through(root, [world]), world, fingerprints())
+    return [fault for stage in stages.values() for fault in stage.faults]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [2, 3, 4, 7, 12, 16])
+def test_no_draw_crashes_or_says_what_is_undefined(seed: int, tmp_path: Path) -> None:
+    assert faults_of(seed, tmp_path) == []
+
+
+def test_a_stage_that_crashes_is_found(tmp_path: Path) -> None:
+    """Planted: a notebook that raises, and one that passes a NaN on to its page."""
+    from unittest import mock
+
+    from insight_lib.data_checks import describe_data
+
+    world = draw_world(3, size=3)
+    with mock.patch("insight_lib.data_checks.describe_data", side_effect=KeyError("planted")):
+        stages = judge(put_through(tmp_path, [world], stages=["impact"]), world, fingerprints())
+    assert "planted" in " ".join(stages["impact"].faults)
+    assert describe_data is not None
+
+
+FINDING = {
+    "id": "features.revenue",
+    "kind": "finding",
+    "verdict": "matters",
+    "owner": "analyst",
+    "value": 0.2,
+    "lower": 0.1,
+    "upper": 0.3,
+    "unit": "change",
+    "n": 100,
+    "text": "",
+    "so_what": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("relation", "change"),
+    [
+        ("in_several_files", {"value": 0.2001}),
+        ("in_several_files", {"verdict": "cannot tell yet"}),
+        ("ids_renamed", {"value": 0.29}),
+        ("ids_renamed", {"verdict": "does not matter"}),
+        ("ids_renamed", {"owner": "crm-lead"}),
+        ("money_a_hundredfold", {"value": 20.0}),
+    ],
+)
+def test_two_runs_that_part_are_told_apart(relation: str, change: dict[str, object]) -> None:
+    one, two = {"features": [FINDING]}, {"features": [FINDING | change]}
+    assert compare(one, one, RELATIONS[relation])[0] == {}
+    assert compare(one, two, RELATIONS[relation])[0] != {}
+
+
+def test_a_claim_is_made_not_made_or_not_measurable() -> None:
+    claim = Claim(stage="features", ids=r"features\.revenue", says=("matters",), direction=1)
+    assert claim.made([FINDING]) is True
+    assert claim.made([FINDING | {"value": -0.2}]) is False
+    assert claim.made([FINDING | {"verdict": "cannot tell yet"}]) is False
+    assert claim.made([FINDING | {"verdict": "not measurable"}]) is None
+    assert claim.made([FINDING | {"id": "features.other"}]) is None
