@@ -97,7 +97,13 @@ def _half_width(residual: Floats, freedom: float, level: float) -> float:
 
 
 def estimate_ratio(
-    numerator: ArrayLike, denominator: ArrayLike, *, unit: str, as_of: date, level: float = 0.95
+    numerator: ArrayLike,
+    denominator: ArrayLike,
+    *,
+    unit: str,
+    as_of: date,
+    level: float = 0.95,
+    is_plain: bool = False,
 ) -> Estimate:
     """A ratio of two totals, with customers as the independent units.
 
@@ -107,6 +113,7 @@ def estimate_ratio(
     mean cannot be negative, and a few large ones make it surer from below than from above.
 
     Args:
+        is_plain: Keep the plain scale, for estimates of which a difference is taken.
         numerator: One number per customer, e.g. spend.
         denominator: One number per customer, e.g. orders. Customers with none are not counted
             in `n`.
@@ -118,7 +125,9 @@ def estimate_ratio(
     half = _half_width(residual, freedom, level)
     lowest, highest = UNIT_BOUNDS.get(unit, (-math.inf, math.inf))
     x = np.asarray(numerator, dtype=float)
-    is_amount = highest == math.inf and -x[x < 0].sum() <= _TAKEN_BACK * x[x > 0].sum()
+    is_amount = (
+        not is_plain and highest == math.inf and -x[x < 0].sum() <= _TAKEN_BACK * x[x > 0].sum()
+    )
     lower, upper = on_log_scale(ratio, half) if is_amount else (ratio - half, ratio + half)
     return Estimate(
         value=ratio,

@@ -93,8 +93,13 @@ def standard_error(estimate: Estimate) -> float:
     return (estimate.upper - estimate.lower) / 2 / quantile
 
 
-def estimate_level(frame: pd.DataFrame, metric: Metric, *, as_of: date, level: float) -> Estimate:
+def estimate_level(
+    frame: pd.DataFrame, metric: Metric, *, as_of: date, level: float, is_plain: bool = False
+) -> Estimate:
     """The metric in one arm: Wilson for a share, delta method over customers for the rest.
+
+    Args:
+        is_plain: Not on the scale of logarithms, for the difference of two means (Welch, 1947).
 
     Raises:
         TooFew: Fewer than thirty customers.
@@ -105,7 +110,9 @@ def estimate_level(frame: pd.DataFrame, metric: Metric, *, as_of: date, level: f
     if metric.kind == "share":
         return estimate_share(int(values.sum()), len(values), as_of=as_of, level=level)
     per = frame[metric.per].to_numpy(dtype=float) if metric.per else np.ones(len(values))
-    return estimate_ratio(values, per, unit=metric.unit, as_of=as_of, level=level)
+    return estimate_ratio(
+        values, per, unit=metric.unit, as_of=as_of, level=level, is_plain=is_plain
+    )
 
 
 def pooled_p_value(treated: Estimate, control: Estimate) -> float:
@@ -198,7 +205,9 @@ def estimate_effect(
     if metric.kind != "share" and len(frame) and frame[metric.column].nunique() < 2:
         raise TooFew(f"{metric.name} is the same for every customer of both arms")
     treated, control = (estimate_level(f, metric, as_of=as_of, level=level) for f in arms)
-    raw = difference(treated, control)
+    raw = difference(
+        *(estimate_level(f, metric, as_of=as_of, level=level, is_plain=True) for f in arms)
+    )
     change, removed = raw, 0.0
     p = pooled_p_value(treated, control) if metric.kind == "share" else p_value(raw)
     if metric.kind in ("mean", "heavy"):
@@ -208,7 +217,14 @@ def estimate_effect(
             values, removed = adjust_for_before(values, before, is_treated)
         if removed > 0:
             adjusted = [
-                estimate_ratio(part, np.ones(len(part)), unit=raw.unit, as_of=as_of, level=level)
+                estimate_ratio(
+                    part,
+                    np.ones(len(part)),
+                    unit=raw.unit,
+                    as_of=as_of,
+                    level=level,
+                    is_plain=True,
+                )
                 for part in (values[is_treated], values[~is_treated])
             ]
             change = difference(*adjusted)
