@@ -17,6 +17,7 @@ soak: $(READY) ## the crucible, resumed where it stood: hours
 	$(BIN)/python -m tests.crucible draws --seeds 1-300
 	$(BIN)/python -m tests.crucible relations --seeds 1-20
 	$(BIN)/python -m tests.crucible known --seeds 1-100
+	$(BIN)/python -m tests.crucible report
 
 lint: $(READY) ## format, lint, types, generated pages
 	$(BIN)/ruff format --check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
@@ -156,21 +157,28 @@ def calibration(
     Args:
         is_bounded: Keep the slope positive, for a correction that may not turn the order round.
     """
-    s = np.clip(scores, 1e-7, 1 - 1e-7) if kind == "binary" else np.maximum(scores, 1e-7)
-    link = np.log(s / (1 - s)) if kind == "binary" else np.log(s)
-    design = np.column_stack([np.ones_like(link), link])
     unit = 1.0 if kind == "binary" else max(float(label.mean()), 1e-12)
-    beta = np.array([0.0, 1.0])
+    s = np.clip(scores, 1e-7, 1 - 1e-7) if kind == "binary" else np.maximum(scores / unit, 1e-9)
+    link = np.log(s / (1 - s)) if kind == "binary" else np.log(s)
+    # Around its middle, and in units of the mean: steps of a link that lies far from nought would
+    # have to move both numbers together, and what is fitted would depend on the currency.
+    middle = float(link.mean())
+    design = np.column_stack([np.ones_like(link), link - middle])
+    label = label / unit
+    beta = np.array([middle, 1.0])
     for _ in range(50):
         eta = np.clip(design @ beta, -30, 30)
         mean = 1 / (1 + np.exp(-eta)) if kind == "binary" else np.exp(eta)
-        weight = (mean * (1 - mean) if kind == "binary" else mean) / unit
-        gradient = design.T @ (label - mean) / unit
+        weight = mean * (1 - mean) if kind == "binary" else mean
+        gradient = design.T @ (label - mean)
         hessian = (design * weight[:, None]).T @ design + 1e-9 * np.eye(2)
         step = np.clip(np.linalg.solve(hessian, gradient), -1.0, 1.0)
         beta = beta + step
         if np.abs(step).max() < 1e-10:
             break
+    shift = math.log(unit)  # from units of the mean back to the currency's
+    beta[0] += shift - beta[1] * (middle + shift)
+    link, label = link + shift, label * unit
     if (
         is_bounded and beta[1] < 0.05
     ):  # ranks the wrong way round on unseen rows: nearly one score for all

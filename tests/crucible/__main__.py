@@ -1,4 +1,4 @@
-"""`python -m tests.crucible draws|relations|known`: the crucible, resumed where it stood."""
+"""`python -m tests.crucible draws|relations|known|report`: the crucible, resumed where it stood."""
 
 from __future__ import annotations
 
@@ -18,11 +18,16 @@ def seeds_of(text: str) -> list[int]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.crucible", description=__doc__)
-    parser.add_argument("what", choices=["draws", "relations", "known"])
+    parser.add_argument("what", choices=["draws", "relations", "known", "report"])
     parser.add_argument("--seeds", type=seeds_of, default=seeds_of("1-300"))
     parser.add_argument("--only", default="", help="names of relations or worlds, with commas")
     parser.add_argument("--jobs", type=int, default=2)
     chosen = parser.parse_args(arguments)
+    if chosen.what == "report":
+        from tests.crucible.report import write_report
+
+        print(write_report())
+        return 0
     from tests.crucible import known, relations, work
 
     only = [name for name in chosen.only.split(",") if name]

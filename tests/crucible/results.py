@@ -25,7 +25,7 @@ def fingerprints() -> dict[str, str]:
     files = [*(ROOT / "parameters").glob("*.yaml"), *Path(__file__).parent.glob("*.py")]
     files += [*(ROOT / "insight_lib" / "lake").glob("*.py")]
     for path in sorted(files):
-        if path.name not in ("__main__.py", "work.py", "test_crucible.py"):
+        if path.name not in ("__main__.py", "work.py", "report.py", "test_crucible.py"):
             rest.update(path.read_bytes())
     found = {}
     for name, stage in project.stages.items():
