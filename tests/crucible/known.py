@@ -337,8 +337,13 @@ ALL = (
     "impact",
     "learning",
 )
-NO_EFFECT = {"impact.has_ordered.spring.mailed": 0.0, "impact.revenue.spring.mailed": 0.0}
-NO_CHANGE = {"features.revenue": 0.0, "features.order_amount": 0.0}
+# Lines of an order times the mean price times the mean of its lognormal factor.
+ORDER_AMOUNT = (1 + 1 + 2 + 3) / 4 * (4 + 16 * 11.5 / 24) * float(np.exp(0.3**2 / 2))
+KNOWN_NUMBERS = {
+    "features.order_amount": ORDER_AMOUNT,
+    "impact.has_ordered.spring": 0.0,
+    "impact.revenue.spring": 0.0,
+}
 
 
 def _planted(claims: Mapping[str, Claim], name: str, direction: int = 0) -> dict[str, Claim]:
@@ -364,7 +369,7 @@ WORLDS: Mapping[str, KnownWorld] = {
             **LOTTERY_CHECKS,
             **LEANS,
         },
-        numbers={**NO_CHANGE, **NO_EFFECT},
+        numbers=KNOWN_NUMBERS,
     ),
     "alike_customers": KnownWorld(
         make=lambda seed: make_shop(seed, Plant(rate_spread=None)),

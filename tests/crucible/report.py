@@ -96,7 +96,7 @@ def _made(claim: Claim, kept: Sequence[WorldResult]) -> list[bool]:
 
 def _row(name: str, claim: Claim, kept: Sequence[WorldResult], *, is_true: bool) -> str:
     made = _made(claim, kept)
-    title = name.replace("\\", "").replace("(..*)?", "").replace("|", " or ")
+    title = name.replace(r"\w+", "*").replace("\\", "").replace("(..*)?", "").replace("|", " or ")
     n, k = len(made), sum(made)
     if not n:
         return f"| `{title}` | 0 | | not measurable here | |"
