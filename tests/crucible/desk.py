@@ -10,6 +10,7 @@ import gc
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -105,11 +106,15 @@ class _Here(execute.Execution):
 @contextmanager
 def without_kernels() -> Iterator[None]:
     """Let `run` execute notebooks in this process."""
-    with (
-        mock.patch.object(execute, "Execution", _Here),
-        mock.patch.object(kernels, "KernelHost", _NoKernels),
-    ):
-        yield
+    main = sys.modules["__main__"]  # a shell puts its own in the place, which starts no process
+    try:
+        with (
+            mock.patch.object(execute, "Execution", _Here),
+            mock.patch.object(kernels, "KernelHost", _NoKernels),
+        ):
+            yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @dataclass(frozen=True, kw_only=True)
