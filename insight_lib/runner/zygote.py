@@ -220,9 +220,12 @@ def main(socket_path: str, driver: int, modules: list[str]) -> None:
     die_with_parent(driver)
     adopt_orphans()
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(socket_path)
-    Path(socket_path).chmod(0o600)
+    # The driver waits for the name: it may only be there once somebody listens.
+    unheard = Path(f"{socket_path}.n")
+    listener.bind(str(unheard))
+    unheard.chmod(0o600)
     listener.listen(256)
+    unheard.rename(socket_path)
     for name in modules:
         try:
             importlib.import_module(name)
