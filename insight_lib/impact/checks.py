@@ -37,7 +37,7 @@ def integrity_checks(m: MarketView, tests: MarketTests, test: Experiment) -> lis
     as_of = m.as_of
     checks: list[Check | None] = [
         describe_sample_ratio(test, as_of=as_of),
-        describe_balance(test, as_of=as_of),
+        describe_balance(test, as_of=as_of, uneven_groups=_uneven_groups(m, test)),
         describe_attrition(test, as_of=as_of),
         *describe_follow_up(test, as_of=as_of),
     ]
@@ -68,10 +68,26 @@ def _stratified(m: MarketView, result: ArmResult) -> Check | None:
     pair = result.experiment.pair(result.arm)
     try:
         within = estimate_stratified(pair, metric, stratum="group", as_of=m.as_of, level=level)
-        balance = check_stratum_balance(pair, list(HABITS), stratum="group", level=level)
     except TooFew:
         return None
-    return describe_stratified(within, balance, effect.change, result)
+    return describe_stratified(within, effect.change, result)
+
+
+def _uneven_groups(m: MarketView, test: Experiment) -> tuple[str, ...]:
+    """Spend bands within which an arm differed from control before the start."""
+    if test.stratum is not None:  # then the balance itself is taken within strata
+        return ()
+    found: set[str] = set()
+    for arm in test.arms:
+        with suppress(TooFew):  # too few in every band
+            balance = check_stratum_balance(
+                test.pair(arm),
+                list(HABITS),
+                stratum="group",
+                level=m.parameters.general.interval_level,
+            )
+            found |= set(balance.unbalanced)
+    return tuple(sorted(found))
 
 
 def _carried_over(m: MarketView, tests: MarketTests, test: Experiment) -> Check | None:

@@ -14,7 +14,7 @@ from insight_lib.impact.experiment import SURE, Experiment
 from insight_lib.impact.experiment_story import finding_id, joined, slug
 from insight_lib.impact.influence import Hold, carries_all
 from insight_lib.impact.inputs import Campaign
-from insight_lib.impact.stratification import Stratified, StratumBalance
+from insight_lib.impact.stratification import Stratified
 from insight_lib.statistics import estimate_share, in_points
 
 _TEST = ("assignments", "campaigns", "transactions")
@@ -110,19 +110,32 @@ def describe_sample_ratio(experiment: Experiment, *, as_of: date) -> Check:
     )
 
 
-def describe_balance(experiment: Experiment, *, as_of: date) -> Check:
-    """Did the arms look alike before."""
+def describe_balance(
+    experiment: Experiment, *, as_of: date, uneven_groups: Sequence[str] = ()
+) -> Check:
+    """Did the arms look alike before, in all and within groups of like customers.
+
+    Args:
+        uneven_groups: Groups within which the arms differed though they may be alike in all.
+    """
     campaign, result = experiment.campaign, experiment.integrity.balance
     n = len(experiment.frame)
     largest = Measured(value=float(result.table["gap"].abs().max()), unit="ratio", n=n, as_of=as_of)
     sure = experiment.integrity.unbalanced
     bad = sure or tuple(c.replace("_", " ") for c in result.unbalanced)
+    within_groups = joined([f'"{name}"' for name in uneven_groups])
     nothing_known = not experiment.integrity.is_known_before
     if bad:
         statement = Prose(
             "The arms of {campaign} differed before it began, in {bad}.",
             campaign=campaign.name,
             bad=joined(bad),
+        )
+    elif uneven_groups:
+        statement = Prose(
+            "The arms of {campaign} were alike in all before it began, but not within {groups}.",
+            campaign=campaign.name,
+            groups=within_groups,
         )
     elif nothing_known:
         statement = Prose(
@@ -135,7 +148,7 @@ def describe_balance(experiment: Experiment, *, as_of: date) -> Check:
         )
     if sure:
         advice = "Do not read the result: this is not chance, so look at the lottery."
-    elif bad:
+    elif bad or uneven_groups:
         advice = "Chance does that at times; check the lottery."
     elif nothing_known:
         advice = "So whether the arms were alike was not checked."
@@ -145,7 +158,11 @@ def describe_balance(experiment: Experiment, *, as_of: date) -> Check:
         id=f"impact.balance.{slug(campaign.id)}",
         rows=("C8.1",),
         statement=statement,
-        verdict=Verdict.FAIL if sure else Verdict.REVIEW if bad or nothing_known else Verdict.PASS,
+        verdict=Verdict.FAIL
+        if sure
+        else Verdict.REVIEW
+        if bad or uneven_groups or nothing_known
+        else Verdict.PASS,
         owner="analyst",
         evidence=_TEST,
         so_what=Prose("{advice}", advice=advice)
@@ -342,23 +359,18 @@ def describe_overlap(experiment: Experiment, shared: Mapping[str, int], *, as_of
     )
 
 
-def describe_stratified(
-    result: Stratified, balance: StratumBalance, plain: Estimate, arm: ArmResult
-) -> Check:
-    """Does comparing like with like tell the same, and was the lottery fair within strata."""
+def describe_stratified(result: Stratified, plain: Estimate, arm: ArmResult) -> Check:
+    """Does comparing like with like tell the same."""
     change = in_points(result.change)
     is_same = not result.change.excludes(plain.value)
-    bad = ", ".join(balance.unbalanced)
     ratio = Measured(
         value=result.width_ratio, unit="change", n=result.change.n, as_of=result.change.as_of
     )
     groups = Measured(
         value=len(result.table), unit="count", n=result.change.n, as_of=result.change.as_of
     )
-    if bad:
-        advice = f"Arms were not alike within {bad}: look at the lottery there."
-    elif is_same:
-        advice = "The lottery was as fair within each group as in all."
+    if is_same:
+        advice = "It tells the same as comparing all with all."
     else:
         advice = "This differs from the plain comparison: believe this one."
     return Check(
@@ -371,7 +383,7 @@ def describe_stratified(
             metric=result.metric.name,
             change=change,
         ),
-        verdict=Verdict.REVIEW if bad or not is_same else Verdict.PASS,
+        verdict=Verdict.PASS if is_same else Verdict.REVIEW,
         owner="analyst",
         evidence=_TEST,
         so_what=Prose(

@@ -230,7 +230,7 @@ def hold_once(task: tuple[str, int]) -> tuple[str, list[str], float]:
     name, seed = task
     started = monotonic()
     campaign = f"relations/{name}"
-    prints = results.fingerprints()
+    prints = results.fingerprints("draws.py", "relations.py")
     if not results.stale_stages(campaign, seed, prints):
         kept = results.read(campaign, seed)
         return f"{name} {seed}", kept.faults if kept else [], 0.0

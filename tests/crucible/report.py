@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from insight_lib.statistics import estimate_share
 from tests.conftest import ROOT
 from tests.crucible import results
-from tests.crucible.known import LAST_DAY, WORLDS, Claim, KnownWorld
+from tests.crucible.known import WORLDS, Claim, KnownWorld
 from tests.crucible.relations import RELATIONS
 from tests.crucible.results import WorldResult
+from tests.crucible.shops import LAST_DAY
 
 PAGE = ROOT / "docs" / "reliability.md"
-LARGEST_FALSE_SHARE, SMALLEST_POWER = 0.05, 0.80
+LARGEST_FALSE_SHARE, SMALLEST_POWER, STATED_LEVEL = 0.05, 0.80, 0.95
 
 
 def write_report() -> Path:
@@ -83,8 +85,8 @@ def _world(world: KnownWorld, kept: Sequence[WorldResult]) -> Iterator[str]:
         yield from (_row(*pair, kept, is_true=True) for pair in world.true.items())
         yield ""
     if world.numbers:
-        yield "| number that is known | ranges | that hold it | share |"
-        yield "| --- | --- | --- | --- |"
+        yield "| number that is known | ranges | that hold it | share | |"
+        yield "| --- | --- | --- | --- | --- |"
         yield from (_coverage(*pair, kept) for pair in world.numbers.items())
         yield ""
 
@@ -96,7 +98,7 @@ def _made(claim: Claim, kept: Sequence[WorldResult]) -> list[bool]:
 
 def _row(name: str, claim: Claim, kept: Sequence[WorldResult], *, is_true: bool) -> str:
     made = _made(claim, kept)
-    title = name.replace(r"\w+", "*").replace("\\", "").replace("(..*)?", "").replace("|", " or ")
+    title = _plain(name)
     n, k = len(made), sum(made)
     if not n:
         return f"| `{title}` | 0 | | not measurable here | |"
@@ -113,16 +115,26 @@ def _expected(world: KnownWorld, kept: Sequence[WorldResult]) -> str:
     return f"{sum(shares):.2f} a market, {len(shares)} kinds of claims" if shares else "not run"
 
 
-def _coverage(name: str, truth: float, kept: Sequence[WorldResult]) -> str:
-    ranges = [
-        (f["lower"], f["upper"])
+def _coverage(name: str, truth: float | str, kept: Sequence[WorldResult]) -> str:
+    held = [
+        finding["lower"] <= (result.about[truth] if isinstance(truth, str) else truth)
+        and (result.about[truth] if isinstance(truth, str) else truth) <= finding["upper"]
         for result in kept
         for stage in result.stages.values()
-        for f in stage.findings
-        if f["id"] == name and f["lower"] is not None
+        for finding in stage.findings
+        if re.fullmatch(name, finding["id"]) and finding["lower"] is not None
     ]
-    n, held = len(ranges), sum(low <= truth <= high for low, high in ranges)
+    n, k = len(held), sum(held)
+    said = truth.replace("_", " ") if isinstance(truth, str) else f"{truth:g}"
+    title = f"`{_plain(name)}` = {said}"
     if not n:
-        return f"| `{name}` = {truth:g} | 0 | | |"
-    low, high = _wilson(held, n)
-    return f"| `{name}` = {truth:g} | {n} | {held} | {held / n:.0%} ({low:.0%} to {high:.0%}) |"
+        return f"| {title} | 0 | | not measurable here | |"
+    low, high = _wilson(k, n)
+    word = "too rarely" if high < STATED_LEVEL else ""
+    return f"| {title} | {n} | {k} | {k / n:.0%} ({low:.0%} to {high:.0%}) | {word} |"
+
+
+def _plain(pattern: str) -> str:
+    """A pattern of ids as a reader writes it."""
+    plain = pattern.replace(r"\w+", "*").replace("\\", "").replace("(..*)?", "")
+    return plain.replace("|", " or ")

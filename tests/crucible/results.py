@@ -18,15 +18,20 @@ from tests.conftest import ROOT
 FOLDER = ROOT / ".insight" / "crucible"
 
 
-def fingerprints() -> dict[str, str]:
-    """Stage to a hash of its notebook, the code that it imports, the parameters and the worlds."""
+def fingerprints(*makers: str, also: str = "") -> dict[str, str]:
+    """Stage to a hash of its notebook, the code that it imports, the parameters and the worlds.
+
+    Args:
+        makers: Files of the crucible that the campaign's worlds are made by.
+        also: What else they are made with.
+    """
     code, project = CodeIndex(), load_project(ROOT)
-    rest = hashlib.sha256()
-    files = [*(ROOT / "parameters").glob("*.yaml"), *Path(__file__).parent.glob("*.py")]
-    files += [*(ROOT / "insight_lib" / "lake").glob("*.py")]
+    rest = hashlib.sha256(also.encode())
+    here = Path(__file__).parent
+    files = [here / name for name in ("world.py", "desk.py", "judge.py", *makers)]
+    files += [*(ROOT / "parameters").glob("*.yaml"), *(ROOT / "insight_lib" / "lake").glob("*.py")]
     for path in sorted(files):
-        if path.name not in ("__main__.py", "work.py", "report.py", "test_crucible.py"):
-            rest.update(path.read_bytes())
+        rest.update(path.read_bytes())
     found = {}
     for name, stage in project.stages.items():
         parts = [rest.hexdigest()]

@@ -18,7 +18,7 @@ def draw_once(seed: int) -> tuple[int, list[str], float]:
     from tests.crucible.judge import judge
 
     started = monotonic()
-    prints = results.fingerprints()
+    prints = results.fingerprints("draws.py")
     stale = results.stale_stages("draws", seed, prints)
     if not stale:
         kept = results.read("draws", seed)

@@ -85,3 +85,6 @@ def test_nobody_is_said_to_be_followed_where_nothing_can_tell() -> None:
     assert test.integrity.attrition is None
     assert test.integrity.is_known_before
     assert describe_balance(test, as_of=AS_OF).verdict is Verdict.PASS
+    crooked = describe_balance(test, as_of=AS_OF, uneven_groups=["middle spend"])
+    assert crooked.verdict is Verdict.REVIEW
+    assert 'alike in all before it began, but not within "middle spend"' in str(crooked.statement)
