@@ -154,13 +154,7 @@ def estimate_year_rhythm(
         "level": level,
         "method": "Poisson pseudo-likelihood, autoregressive weeks (Andrews, 1993)",
     }
-    effects = []
-    for name in list(flags):
-        place = design.columns.get_loc(name)
-        effect = float(fitted.params[place])
-        error = math.sqrt(float(fitted.cov_params()[place, place]))
-        bounds = (math.expm1(effect - z * error), math.expm1(effect + z * error))
-        effects.append((name, int(flags[name].sum()), math.expm1(effect), *bounds))
+    effects = _effects(fitted, design, flags, level=level)
     weekdays = [c for c in design.columns if c.startswith("weekday")]
     features = pd.DataFrame(
         {
@@ -176,9 +170,34 @@ def estimate_year_rhythm(
         peak_day=Estimate(value=peak[0], lower=peak[1], upper=peak[2], unit="days", **common),
         swing=Estimate(value=swing[0], lower=swing[1], upper=swing[2], unit="change", **common),
         strength=_strength(daily),
-        events=pd.DataFrame(effects, columns=["event_type", "days", "effect", "lower", "upper"]),
+        events=effects,
         features=features,
     )
+
+
+def _effects(
+    fitted: Any, design: pd.DataFrame, flags: dict[str, np.ndarray], *, level: float
+) -> pd.DataFrame:
+    """Effect of each kind of day, all kinds judged together.
+
+    A factor that is on for a few days fits their noise, so the sandwich is too narrow: residuals
+    are grown by their leverage (HC3 of MacKinnon and White, 1985), the days of a kind less one
+    are the degrees of freedom (Imbens and Kolesar, 2016), and kinds share the level (Bonferroni).
+    """
+    x, mean = design.to_numpy(dtype=float), np.asarray(fitted.mu, dtype=float)
+    bread = np.linalg.pinv(x.T @ (x * mean[:, None]))
+    leverage = mean * np.einsum("ij,jk,ik->i", x, bread, x)
+    grown = np.asarray(fitted.resid_response) / np.clip(1 - leverage, 1e-6, None)
+    apart = bread @ (x.T @ (x * np.square(grown)[:, None])) @ bread
+    rows = []
+    for name, flag in flags.items():
+        place = design.columns.get_loc(name)
+        effect, days = float(fitted.params[place]), int(flag.sum())
+        variance = max(float(fitted.cov_params()[place, place]), float(apart[place, place]))
+        half = float(stats.t.ppf(1 - (1 - level) / 2 / len(flags), days - 1)) * math.sqrt(variance)
+        ends = (math.expm1(effect), math.expm1(effect - half), math.expm1(effect + half))
+        rows.append((name, days, *ends))
+    return pd.DataFrame(rows, columns=["event_type", "days", "effect", "lower", "upper"])
 
 
 def _event_flags(days: pd.DatetimeIndex, events: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -130,13 +130,16 @@ def _expected(orders: pd.DataFrame) -> pd.DataFrame:
     return others.mul(share / (1 - share).clip(lower=1e-9), axis=1)
 
 
-def known_customers(
+def around_the_start(
     orders: pd.DataFrame, places: pd.Series, *, start: date, as_of: date
 ) -> tuple[pd.DataFrame, int]:
-    """Orders of customers known before the start, in windows of equal length around it.
+    """Orders of customers with a place, in windows of equal length before and after the start.
+
+    All who ordered in either window count: those chosen for having ordered in one of them would
+    by that alone spend less in the other.
 
     Returns:
-        Their orders, and the days of each window: as many as have passed, at most 364.
+        The orders, and the days of each window: as many as have passed, at most 364.
 
     Raises:
         TooFew: The data do not reach back so far.
@@ -146,10 +149,8 @@ def known_customers(
     if orders.empty or pd.Timestamp(first) < orders["day"].min():
         raise TooFew(f"the data begin less than {days} days before the start")
     last = start + timedelta(days=days - 1)
-    inside = orders[orders["day"].between(pd.Timestamp(first), pd.Timestamp(last))]
-    before = inside[inside["day"] < pd.Timestamp(start)]
-    known = set(before["customer_id"]) & set(places.dropna().index)
-    return inside[inside["customer_id"].isin(known)], days
+    is_inside = orders["day"].between(pd.Timestamp(first), pd.Timestamp(last))
+    return orders[is_inside & orders["customer_id"].isin(places.dropna().index)], days
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +158,7 @@ class PlaceChange:
     """What a programme changed, the market's own movement taken out, places as units.
 
     Attributes:
-        net: Change of spend of known customers in treated places over that in the others.
+        net: Change of spend in treated places over that in the others.
         treated, others: Their changes from before to after, as shares.
         moves: How far untreated places move on their own: standard deviation, as a share.
         rank_p: Share of places, the treated among them, that moved as far from the rest.
@@ -189,7 +190,7 @@ def estimate_place_change(
 ) -> PlaceChange:
     """Difference-in-differences of places: what treated places did beyond the others.
 
-    Each place gives one number, the log of what its known customers spent after the start over
+    Each place gives one number, the log of what its customers spent after the start over
     before. The controls' own spread says how far a place moves when nothing is done; the range
     is that of a new place drawn from them, with a t distribution for their number (Donald and
     Lang, 2007; Conley and Taber, 2011). Where treated places have fewer customers than the
@@ -203,7 +204,7 @@ def estimate_place_change(
     Raises:
         TooFew: Fewer than three places to compare with, a place without spend, or too short data.
     """
-    inside, days = known_customers(orders, places, start=start, as_of=as_of)
+    inside, days = around_the_start(orders, places, start=start, as_of=as_of)
     age = (inside["day"] - pd.Timestamp(start)).dt.days
     # Windows of whole weeks where there are some, so that weekdays count alike.
     length = days // 7 * 7 if days >= 7 * _FEWEST_WEEKS else days

@@ -137,7 +137,7 @@ def describe_programme(
 
     verdict = judge(net, smallest_change_that_matters)
     statement = Prose(
-        "The programme in {places} since {start}, spend of known customers: {change}.",
+        "The programme in {places} since {start}, spend there: {change}.",
         places=places,
         start=start,
         change=change_phrase(net, smallest_change_that_matters),
