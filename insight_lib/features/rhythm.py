@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import ibis
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import stats
 
 from insight_lib.findings import Estimate, Measured, TooFew
@@ -283,6 +285,9 @@ def estimate_week_rhythm(
 ) -> WeekRhythm:
     """Index of each weekday's revenue; whole weeks are the independent units.
 
+    Seven days are looked at and the outermost are named, so each range is wide enough for all
+    seven, and busiest and quietest differ only if they do among all 21 pairs (Bonferroni).
+
     Args:
         by_order: As from `customers.orders`.
         n: Customers behind the figures.
@@ -312,7 +317,9 @@ def estimate_week_rhythm(
     if per_week.sum() <= 0:
         raise TooFew("more money was taken back than came in")
     estimates = [
-        estimate_ratio(weeks[d].to_numpy(), per_week, unit="index", as_of=as_of, level=level)
+        estimate_ratio(
+            weeks[d].to_numpy(), per_week, unit="index", as_of=as_of, level=1 - (1 - level) / 7
+        )
         for d in range(7)
     ]
     by_day = pd.DataFrame(
@@ -329,7 +336,15 @@ def estimate_week_rhythm(
         by_day=by_day,
         busiest=_WEEKDAYS[high],
         quietest=_WEEKDAYS[low],
-        busiest_index=replace(estimates[high], n=n),
-        quietest_index=replace(estimates[low], n=n),
-        is_clear=estimates[high].lower > estimates[low].upper,
+        busiest_index=replace(estimates[high], n=n, level=level),
+        quietest_index=replace(estimates[low], n=n, level=level),
+        is_clear=_is_apart(weeks[high].to_numpy(), weeks[low].to_numpy(), level=level),
     )
+
+
+def _is_apart(high: NDArray[np.float64], low: NDArray[np.float64], *, level: float) -> bool:
+    """Whether two weekdays differ, week by week, as the outermost of seven."""
+    gap = high - low
+    error = float(gap.std(ddof=1)) / math.sqrt(len(gap))
+    limit = float(stats.t.ppf(1 - (1 - level) / 2 / 21, len(gap) - 1))
+    return float(gap.mean()) > limit * error

@@ -126,7 +126,6 @@ def estimate_year_rhythm(
     fitted = _fit(daily["amount"].to_numpy(dtype=float), design)
     harmonics = [c for c in design.columns if c.startswith("season")]
     coefficients = pd.Series(fitted.params, index=design.columns)
-    z = float(stats.norm.ppf(0.5 + level / 2))
     left, regressors, is_season = weekly_parts(
         daily["amount"].to_numpy(dtype=float) / daily["amount"].mean(), fitted.mu, design
     )

@@ -125,7 +125,8 @@ def reconcile_forecasts(
     """Judge past forecasts by target and group; correct only a bias that stands.
 
     Customers are the independent units: what several cuts say of one customer is added up
-    first. Groups are judged together (Benjamini and Hochberg, 1995).
+    first. The luck of those that a forecast was learned from is part of every range. Groups are
+    judged together (Benjamini and Hochberg, 1995).
 
     Args:
         past: One row per customer, target and cut: customer_id, target, kind (binary or
@@ -194,9 +195,31 @@ def reconcile_forecasts(
 
 
 def _factor(rows: pd.DataFrame, *, as_of: date, level: float) -> Estimate:
-    """What came per unit forecast, customers as units."""
-    sums = rows.groupby("customer_id", sort=True)[["actual", "forecast"]].sum()
-    return estimate_ratio(sums["actual"], sums["forecast"], unit="ratio", as_of=as_of, level=level)
+    """What came per unit forecast, customers as units, with the forecasts' own error."""
+
+    def of(part: pd.DataFrame) -> Estimate:
+        sums = part.groupby("customer_id", sort=True)[["actual", "forecast"]].sum()
+        return estimate_ratio(
+            sums["actual"], sums["forecast"], unit="ratio", as_of=as_of, level=level
+        )
+
+    return _with_error_of_model(of(rows), [of(part) for _, part in rows.groupby("cut")])
+
+
+def _with_error_of_model(pooled: Estimate, by_cut: Sequence[Estimate]) -> Estimate:
+    """Widen a range by what the forecasts themselves owe to the customers they were learned from.
+
+    A forecast was learned from about as many customers of one day as it is held against, so its
+    own luck is as large as that of one day's customers, and the two add up. Forecasts of several
+    days were learned from much the same customers: it does not average out.
+    """
+    below = math.sqrt(float(np.mean([(e.value - e.lower) ** 2 for e in by_cut])))
+    above = math.sqrt(float(np.mean([(e.upper - e.value) ** 2 for e in by_cut])))
+    return replace(
+        pooled,
+        lower=pooled.value - math.hypot(pooled.value - pooled.lower, below),
+        upper=pooled.value + math.hypot(pooled.upper - pooled.value, above),
+    )
 
 
 def _bias(rows: pd.DataFrame, *, as_of: date, level: float) -> Estimate:
@@ -338,10 +361,19 @@ def _correction(
 
 
 def _slope(rows: pd.DataFrame, *, as_of: date, level: float) -> Estimate | None:
-    """Regression of what came on the forecast, errors clustered by customer.
+    """Regression of what came on the forecast, with the forecasts' own error.
 
     None where all forecasts of a day are the same: then nothing says what a higher one means.
     """
+    pooled = _slope_of(rows, as_of=as_of, level=level)
+    if pooled is None:
+        return None
+    by_cut = [_slope_of(part, as_of=as_of, level=level) for _, part in rows.groupby("cut")]
+    return _with_error_of_model(pooled, [slope for slope in by_cut if slope is not None])
+
+
+def _slope_of(rows: pd.DataFrame, *, as_of: date, level: float) -> Estimate | None:
+    """Regression of what came on the forecast, errors clustered by customer."""
     values = rows[["forecast", "actual"]].astype(float)
     # Levels of the days are the bias's matter.
     centred = values - values.groupby(rows["cut"]).transform("mean")

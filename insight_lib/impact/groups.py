@@ -13,6 +13,7 @@ import pandas as pd
 from insight_lib.findings import UNIT_BOUNDS, Estimate, TooFew, unit_of_difference
 from insight_lib.impact.effects import Effect, Metric, estimate_by_group
 from insight_lib.impact.stratification import check_groups_differ
+from insight_lib.statistics import benjamini_hochberg
 
 _CLEAR = 0.05
 SPEND_BANDS = "spend before the test"
@@ -25,7 +26,7 @@ class GroupAnswers:
     Attributes:
         p_value: Of Cochran's Q, that all groups answer alike.
         high, low: The two groups whose effects lie furthest apart.
-        gap: Effect in `high` less that in `low`; its range holds for all pairs together.
+        gap: Effect in `high` less that in `low`; its range holds for all pairs of all traits.
         n_traits: Traits that were examined, this one among them.
         is_clear: The groups differ, all traits judged together.
     """
@@ -53,7 +54,7 @@ def answer_by_traits(
     """The effect by each trait, the clearest first, all traits judged together (Bonferroni).
 
     One group sure and another not is no difference (Gelman and Stern, 2006): the groups are held
-    against each other, and the widest gap has its own range, wide enough for every pair.
+    against each other, and the widest gap has a range wide enough for every pair of every trait.
 
     Args:
         frame: One row per customer of one arm and the control group.
@@ -62,8 +63,8 @@ def answer_by_traits(
     Raises:
         TooFew: No trait has two groups with thirty customers in each arm.
     """
-    found = []
-    for column, words in traits.items():
+    tried: list[tuple[str, pd.DataFrame, Mapping[str, Effect], float]] = []
+    for column in traits:
         if column not in frame:
             continue
         named = frame.assign(
@@ -73,9 +74,14 @@ def answer_by_traits(
             named, metric, group=column, as_of=as_of, seed=seed, level=level
         )
         try:
-            p = check_groups_differ(effects).p_value
+            tried.append((column, named, effects, check_groups_differ(effects).p_value))
         except TooFew:
             continue
+    every = [effect for _, _, effects, _ in tried for effect in effects.values()]
+    stands = iter(benjamini_hochberg([e.p_value for e in every], rate=1 - level))
+    found = []
+    for column, named, alone, p in tried:
+        effects = {name: replace(e, stands=next(stands)) for name, e in alone.items()}
         names = sorted(effects, key=lambda n: (effects[n].change.value, n))
         pairs = len(list(combinations(names, 2)))
         strict = estimate_by_group(
@@ -84,12 +90,12 @@ def answer_by_traits(
             group=column,
             as_of=as_of,
             seed=seed,
-            level=1 - (1 - level) / pairs,
+            level=1 - (1 - level) / pairs / len(tried),
         )
         gap = _apart(strict[names[-1]].change, strict[names[0]].change)
         found.append(
             GroupAnswers(
-                trait=words,
+                trait=traits[column],
                 metric=metric,
                 effects=effects,
                 p_value=p,
