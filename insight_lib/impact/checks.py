@@ -78,13 +78,11 @@ def _uneven_groups(m: MarketView, test: Experiment) -> tuple[str, ...]:
     if test.stratum is not None:  # then the balance itself is taken within strata
         return ()
     found: set[str] = set()
+    level = (1 + m.parameters.general.interval_level) / 2  # shared with the balance of all
     for arm in test.arms:
         with suppress(TooFew):  # too few in every band
             balance = check_stratum_balance(
-                test.pair(arm),
-                list(HABITS),
-                stratum="group",
-                level=m.parameters.general.interval_level,
+                test.pair(arm), list(HABITS), stratum="group", level=level
             )
             found |= set(balance.unbalanced)
     return tuple(sorted(found))

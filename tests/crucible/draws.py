@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -552,16 +551,3 @@ DISORDERS: tuple[Callable[[Generator, Tables], Tables], ...] = (
     unknown_partners,
     few_columns,
 )
-
-
-def without(
-    world: World, *, table: str | None = None, column: tuple[str, str] | None = None
-) -> World:
-    """The same market without a table or a column, for making a failing draw smaller."""
-    tables: Mapping[str, Any] = world.tables
-    if table is not None:
-        tables = {name: frame for name, frame in tables.items() if name != table}
-    if column is not None:
-        name, which = column
-        tables = dict(tables) | {name: tables[name].drop(columns=which)}
-    return replace(world, tables=tables)
