@@ -1,4 +1,4 @@
-"""`python -m tests.crucible draws|relations|known|report`: the crucible, resumed where it stood."""
+"""`python -m tests.crucible draws|shrink|relations|known|report`: resumed where it stood."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def seeds_of(text: str) -> list[int]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.crucible", description=__doc__)
-    parser.add_argument("what", choices=["draws", "relations", "known", "report"])
+    parser.add_argument("what", choices=["draws", "shrink", "relations", "known", "report"])
     parser.add_argument("--seeds", type=seeds_of, default=seeds_of("1-300"))
     parser.add_argument("--only", default="", help="names of relations or worlds, with commas")
     parser.add_argument("--jobs", type=int, default=2)
@@ -28,11 +28,12 @@ def main(arguments: list[str] | None = None) -> int:
 
         print(write_report())
         return 0
-    from tests.crucible import known, relations, work
+    from tests.crucible import known, relations, shrink, work
 
     only = [name for name in chosen.only.split(",") if name]
     function, tasks = {
         "draws": (work.draw_once, chosen.seeds),
+        "shrink": (shrink.shrink_draw, chosen.seeds),
         "relations": (relations.hold_once, relations.tasks(chosen.seeds, only)),
         "known": (known.try_once, known.tasks(chosen.seeds, only)),
     }[chosen.what]

@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cached_property
@@ -158,15 +158,26 @@ def make_project(root: Path, worlds: Sequence[World]) -> None:
 
 
 def put_through(
-    root: Path, worlds: Sequence[World], *, stages: Sequence[str] = (), today: date = TODAY
+    root: Path,
+    worlds: Sequence[World],
+    *,
+    stages: Sequence[str] = (),
+    today: date = TODAY,
+    with_kernels: bool = False,
 ) -> Outcome:
     """YAML and files to findings: make the project, ingest, run every stage, or some."""
     make_project(root, worlds)
-    return go(root, stages=stages, today=today)
+    return go(root, stages=stages, today=today, with_kernels=with_kernels)
 
 
-def go(root: Path, *, stages: Sequence[str] = (), today: date = TODAY) -> Outcome:
-    """Ingest and run a project that stands."""
+def go(
+    root: Path, *, stages: Sequence[str] = (), today: date = TODAY, with_kernels: bool = False
+) -> Outcome:
+    """Ingest and run a project that stands.
+
+    Args:
+        with_kernels: The whole way, a kernel for each notebook, as `insight run` goes.
+    """
     with mock.patch.dict(os.environ, {"INSIGHT_TODAY": today.isoformat()}):
         project = load_project(root)
         assert not project.faults, project.faults
@@ -176,7 +187,7 @@ def go(root: Path, *, stages: Sequence[str] = (), today: date = TODAY) -> Outcom
             for table in ingest_market(project.lake_dir, config, root, today=today):
                 if table.fault:
                     faults[market, table.table] = table.fault
-        with without_kernels():
+        with nullcontext() if with_kernels else without_kernels():
             summary: RunSummary = run(project, Selection(stages=tuple(stages)), jobs=1)
     gc.collect()
     return Outcome(root=root, rows=summary.rows, ingest_faults=faults)

@@ -191,6 +191,23 @@ WORLDS: Mapping[str, KnownWorld] = {
         },
         numbers=KNOWN_NUMBERS,
     ),
+    "short_history": KnownWorld(
+        make=make_shop,
+        plant=Plant(days=122),
+        title="The shop in which nothing changes, of which 122 days are there: a window of 90 days "
+        "has only 32 before it",
+        stages=("features", "value", "impact"),
+        false={**MOVES, **SEASONS, **EFFECTS, **LOTTERY_CHECKS},
+    ),
+    "a_broken_lottery": KnownWorld(
+        make=make_shop,
+        plant=Plant(is_by_lot=False),
+        title="The same shop; those contacted were chosen for ordering often, which the records "
+        "call a lottery, and the contact changed nothing",
+        stages=("impact",),
+        false={**EFFECTS},
+        true={**_claims("impact", ("fail",), _TEST.format("balance"))},
+    ),
     "moving_places": KnownWorld(
         make=make_shop,
         plant=Plant(n_customers=1600, days=560, n_places=16, place_noise=0.05, programme=0.0),

@@ -36,6 +36,7 @@ class Plant:
         recent_category: Factor on the demand for one department in the last 90 days.
         effect: Extra orders of those contacted during the campaign, as a share.
         kinds: Whether there are two kinds of customers.
+        is_by_lot: Whether those contacted were drawn, or chosen among who orders often.
         place_noise: Spread of a level that wanders by itself in each place (AR 0.6), in logs.
         programme: Rise of orders in a quarter of the places in the last 90 days; None where no
             programme is declared.
@@ -53,6 +54,7 @@ class Plant:
     recent_category: float = 1.0
     effect: float = 0.0
     kinds: bool = False
+    is_by_lot: bool = True
     n_places: int = 4
     place_noise: float = 0.0
     programme: float | None = None
@@ -81,7 +83,8 @@ def make_shop(seed: int, plant: Plant) -> World:
         customers.append(np.repeat(inside, draw.poisson(rates[inside] * here.sum())))
         on_days.append(draw.choice(days, len(customers[-1]), p=here / here.sum()))
     customer, day = np.concatenate(customers), np.concatenate(on_days)
-    is_contacted = draw.permutation(n) < n // 2
+    liking = draw.permutation(n) if plant.is_by_lot else np.argsort(np.argsort(-rates))
+    is_contacted = liking < n // 2
     extra = draw.poisson(rates * is_contacted * plant.effect * CAMPAIGN_DAYS)
     customer = np.r_[customer, np.repeat(np.arange(n), extra)]
     day = np.r_[day, start + draw.integers(0, CAMPAIGN_DAYS, extra.sum())]
@@ -163,8 +166,8 @@ def _level(draw: np.random.Generator, plant: Plant, first: pd.Timestamp) -> np.n
     """Demand of each day, 1.0 on an ordinary one."""
     number = np.arange(plant.days)
     days = first + pd.to_timedelta(number, "D")
-    level = 1 + plant.season * np.sin(2 * np.pi * np.asarray(days.dayofyear) / 365.25)
-    level = level * np.where(np.asarray(days.dayofweek) == 5, 1 + plant.weekday, 1.0)
+    level = 1 + plant.season * np.sin(2 * np.pi * np.asarray(days.day_of_year) / 365.25)
+    level = level * np.where(np.asarray(days.day_of_week) == 5, 1 + plant.weekday, 1.0)
     level = level * _wander(draw, plant.level_noise, plant.days)
     return level * np.where(number >= plant.days - RECENT_DAYS, plant.recent_rate, 1.0)
 

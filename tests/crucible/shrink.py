@@ -60,7 +60,8 @@ def _smaller(world: World) -> Iterator[World]:
             for part in (frame.iloc[:half], frame.iloc[half:]):
                 yield _with(world, name, part.reset_index(drop=True))
     for name, frame in world.tables.items():
-        needed = {column.name for column in TABLES[name].columns if column.required}
+        schema = TABLES[name]
+        needed = {column.name for column in schema.columns if column.required} | set(schema.key)
         for column in frame.columns:
             if column not in needed:
                 yield _with(world, name, frame.drop(columns=column))
