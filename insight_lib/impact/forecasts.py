@@ -168,8 +168,10 @@ def reconcile_forecasts(
         rows = frames[name]
         total, *by_group = [b for b in judged if b.target == name]
         by_cut = _by_cut(rows, as_of=as_of, level=level)
-        broke = _break(rows, by_cut, as_of=as_of, level=level)
-        swings = _swings([bias for _, bias in by_cut])
+        # A break and a swing are looked for in every target: they share the chance of an error.
+        chance = (1 - level) / 2 / len(found)
+        broke = _break(rows, by_cut, as_of=as_of, level=level, chance=chance)
+        swings = _swings([bias for _, bias in by_cut], chance=chance)
         if swings:
             correction, why_not = None, "too high on some days and too low on others"
         else:
@@ -252,7 +254,7 @@ def _by_cut(rows: pd.DataFrame, *, as_of: date, level: float) -> tuple[tuple[dat
     return tuple(found)
 
 
-def _swings(biases: Sequence[Estimate]) -> bool:
+def _swings(biases: Sequence[Estimate], *, chance: float) -> bool:
     """Whether biases of several days differ beyond chance (Cochran, 1954) and in their sign."""
     if (
         len(biases) < _FEWEST_CUTS
@@ -260,7 +262,7 @@ def _swings(biases: Sequence[Estimate]) -> bool:
     ):
         return False
     spread = _spread(biases)
-    return bool(stats.chi2.sf(spread, len(biases) - 1) < 1 - biases[0].level)
+    return bool(stats.chi2.sf(spread, len(biases) - 1) < chance)
 
 
 def _spread(biases: Sequence[Estimate]) -> float:
@@ -279,6 +281,7 @@ def _break(
     *,
     as_of: date,
     level: float,
+    chance: float,
 ) -> Break | None:
     """One step that explains all the days' differences, if they differ beyond chance.
 
@@ -297,7 +300,7 @@ def _break(
 
     place = min(range(1, n), key=lambda k: sum(within(k)))
     left, right = within(place)
-    if stats.chi2.sf(total - left - right, 1) * (n - 1) >= 1 - level:
+    if stats.chi2.sf(total - left - right, 1) * (n - 1) >= chance:
         return None
     for part, size in ((left, place), (right, n - place)):
         if size > 1 and stats.chi2.sf(part, size - 1) < 1 - level:

@@ -28,9 +28,7 @@ def describe_uplift(best: Uplift, rule: TargetingRule | None, result: ArmResult)
             "We cannot tell who answers because of {campaign}: choosing is no better than chance.",
             campaign=result.name,
         )
-        advice = (
-            "Contact by the test as a whole; do not pay for a model that ranks customers."
-        )
+        advice = "Contact by the test as a whole; do not pay for a model that ranks customers."
         verdict = Verdict.CANNOT_TELL
     else:
         gain = best.curve["gain"].to_numpy()

@@ -321,13 +321,12 @@ def try_once(task: tuple[str, int]) -> tuple[str, list[str], float]:
     known = WORLDS[name]
     prints = results.fingerprints("shops.py", also=repr(known.plant))
     own = {stage: found for stage, found in prints.items() if stage in known.stages}
-    stale = results.stale_stages(campaign, seed, own)
-    if not stale:
+    if not results.stale_stages(campaign, seed, own):
         return f"{name} {seed}", [], 0.0
     world = known.make(seed, known.plant)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            outcome = put_through(Path(folder), [world], stages=stale)
+            outcome = put_through(Path(folder), [world], stages=known.stages)
             stages = judge(outcome, world, prints)
     except Exception as error:
         return f"{name} {seed}", [f"{error!r} {traceback.format_exc(limit=-3)}"], 0.0
