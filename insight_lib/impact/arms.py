@@ -174,6 +174,8 @@ def estimate_test(
         for way in experiment.both_ways
     ]
     heavy = next((m for m in metrics if m.kind == "heavy"), None)
+    # As wide as the effects of several arms, so that no number has two ranges on a page.
+    strict = 1 - (1 - level) / max(len(experiment.arms), 1)
     found = []
     for arm in experiment.arms:
         pair = experiment.pair(arm)
@@ -182,7 +184,7 @@ def estimate_test(
         if heavy is not None and has_whole_arms:
             try:
                 influence = measure_influence(
-                    pair, heavy, arm=arm, as_of=as_of, seed=seed, level=level
+                    pair, heavy, arm=arm, as_of=as_of, seed=seed, level=strict
                 )
             except TooFew:
                 influence = None

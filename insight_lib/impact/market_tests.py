@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from insight_lib.market_view import MarketView
 
 TABLES = ("campaigns", "assignments", "transactions")
+_SPEND_TAKES = "a test in which customers of every arm spent something"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -411,17 +412,18 @@ def returns_of(
     found: list[Return] = []
     released = []
     p = m.parameters.impact
-    why = "no test that may be read says what a contact costs"
+    why, takes = "no test that may be read says what a contact costs", ""
     for result in tests.results:
         cost, spend = result.experiment.campaign.cost_amount, result.effect("revenue")
         if not cost:
             continue
         if spend is None:
-            why = f"what {result.name} did to spend cannot be told"
+            why, takes = f"what {result.name} did to spend cannot be told", _SPEND_TAKES
             continue
         if result.is_carried or result.provisional_until:
             on = "a few customers" if result.is_carried else "returns to come"
             why = f"what {result.name} did to spend hangs on {on}"
+            takes = "more customers" if result.is_carried else "days for returns to come in"
             continue
         # The change that the page tells, so that no two sentences disagree.
         found.append(
@@ -432,7 +434,7 @@ def returns_of(
         if result.release is Release.ROLL_OUT:
             released.append(result.name)
     if not found:
-        raise TooFew(why)
+        raise TooFew(why, takes=takes or None)
     latest = next(iter(tests.current), None)
     rule = ranked[latest.name][1] if latest and latest.name in ranked else None
     if latest is not None and rule is not None and ranked[latest.name][0].is_better:
@@ -478,7 +480,7 @@ def returns_by_band(m: MarketView, result: ArmResult) -> tuple[Return, ...]:
     _whole(result)
     spend = spend_of(result)
     if spend is None:
-        raise TooFew(f"what {result.name} did to spend cannot be told")
+        raise TooFew(f"what {result.name} did to spend cannot be told", takes=_SPEND_TAKES)
     if result.is_carried or result.provisional_until:
         raise TooFew(f"the gain of {result.name} in spend is not to be counted on yet")
     return returns_by_group(

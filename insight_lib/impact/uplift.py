@@ -129,7 +129,7 @@ def estimate_uplift(
         frame: One row per customer of a test drawn by lot: `is_treated`, features, outcome.
 
     Raises:
-        TooFew: An arm has fewer than two hundred customers.
+        TooFew: An arm has fewer than two hundred customers, or all of them did the same.
     """
     is_treated = frame["is_treated"].to_numpy(dtype=bool)
     smallest = min(int(is_treated.sum()), int((~is_treated).sum()))
@@ -137,6 +137,11 @@ def estimate_uplift(
         raise TooFew(f"{smallest} customers in an arm; ranking takes {_FEWEST_PER_ARM}")
     x = frame[features].to_numpy(dtype=float)
     y = frame[outcome].to_numpy(dtype=float)
+    if len(np.unique(y)) < 2:
+        raise TooFew(
+            "every customer of the test did the same",
+            takes="a test in which some did it and some did not",
+        )
     strict = 1 - (1 - level) / len(LEARNERS)
     results = []
     for name, learner in LEARNERS.items():
