@@ -160,7 +160,8 @@ def _written(value: float, unit: str, decimals: int | None) -> str:
     if unit == "points":
         is_whole = math.isclose(value, round(value), abs_tol=1e-9)
         places = decimals if decimals is not None else (0 if is_whole else 1)
-        return f"{value:.{places}f} points".replace("-", "−")
+        text = f"{value:.{places}f}".replace("-", "−")
+        return f"{text} point" if text in ("1", "−1") else f"{text} points"
     if re.fullmatch(r"[A-Z]{3}", unit):
         return _money(value, unit, decimals)
     places = decimals if decimals is not None else (0 if unit == "count" else _decimals(value))
