@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scipy import stats
@@ -51,8 +51,11 @@ class Tally:
 
 
 def write_report() -> Path:
-    """Write the page from what is kept; only what was run is counted."""
-    kept = {name: results.read_all(f"known/{name}") for name in WORLDS}
+    """Write the page from what was run with the code as it stands; nothing else is counted."""
+    kept = {
+        name: _current(f"known/{name}", "shops.py", also=repr(world.plant))
+        for name, world in WORLDS.items()
+    }
     tallies = [t for name, world in WORLDS.items() for t in _tallies(name, world, kept[name])]
     counted = [t for t in tallies if t.n]
     is_off = multipletests([t.p for t in counted], alpha=SURE, method="holm")[0] if counted else []
@@ -89,21 +92,23 @@ def _wilson(k: int, n: int) -> tuple[float, float]:
     return share.lower, share.upper
 
 
-def _current(kept: Sequence[WorldResult], now: Mapping[str, str]) -> int:
-    """Results that were made by the code as it stands."""
-    return sum(all(now[s] == r.fingerprint for s, r in w.stages.items()) for w in kept)
+def _current(campaign: str, *makers: str, also: str = "") -> list[WorldResult]:
+    """A campaign's worlds, each with the stages that the code as it stands has run."""
+    now = results.fingerprints(*makers, also=also)
+    kept = []
+    for world in results.read_all(campaign):
+        stages = {s: r for s, r in world.stages.items() if now.get(s) == r.fingerprint}
+        if stages:
+            kept.append(replace(world, stages=stages))
+    return kept
 
 
 def _draws() -> Iterator[str]:
-    kept = results.read_all("draws")
+    kept = _current("draws", "draws.py")
     faulty = [result for result in kept if result.faults]
-    current = _current(kept, results.fingerprints("draws.py"))
     yield "## Markets as they are"
     yield ""
-    yield (
-        f"{len(kept)} drawn markets through every stage ({current} with the code as it stands): "
-        f"{len(faulty)} with a fault."
-    )
+    yield f"{len(kept)} drawn markets through every stage: {len(faulty)} with a fault."
     yield ""
     for result in faulty:
         yield f"- seed {result.seed}: {result.faults[0].splitlines()[0]}"
@@ -117,7 +122,7 @@ def _relations() -> Iterator[str]:
     yield "| two runs that differ in | pairs | with a difference |"
     yield "| --- | --- | --- |"
     for name in RELATIONS:
-        kept = results.read_all(f"relations/{name}")
+        kept = _current(f"relations/{name}", "draws.py", "relations.py")
         parted = sum(bool(result.faults) for result in kept)
         yield f"| {name.replace('_', ' ')} | {len(kept)} | {parted} |"
     yield ""
@@ -209,10 +214,9 @@ def _world(
     tallies: Sequence[Tally],
     words: Mapping[tuple[str, str, str], str],
 ) -> Iterator[str]:
-    now = results.fingerprints("shops.py", also=repr(world.plant))
     yield f"## {name.replace('_', ' ').capitalize()}"
     yield ""
-    yield f"{world.title}. {len(kept)} seeds, {_current(kept, now)} with the code as it stands."
+    yield f"{world.title}. {len(kept)} seeds."
     yield ""
     for kind, (head, what) in HEADS.items():
         mine = [t for t in tallies if t.kind == kind]
