@@ -203,11 +203,12 @@ def describe_pooled(result: Pooled, *, what: str, left_out: tuple[str, ...] = ()
     gain = result.gain
     markets = Measured(value=result.n_markets, unit="count", n=gain.n, as_of=gain.as_of)
     if result.is_borrowed:
-        statement = Prose(
-            "{markets} mature markets help to know the {what} here.",
-            what=what,
-            markets=markets,
+        sure = "{markets} mature markets help to know the {what} here."
+        unsure = (
+            "The {what} here leans on {markets} mature markets that it is like; whether that "
+            "predicts better cannot be told yet."
         )
+        statement = Prose(sure if gain.lower > 0 else unsure, what=what, markets=markets)
         advice = Prose(
             "Plan with the pooled figures: it is as if there were {times} times as many "
             "customers; it {reason}. Check again when the market has grown.",

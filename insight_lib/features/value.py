@@ -340,8 +340,8 @@ def estimate_category_moves(
         rows.append((category, new.sum() / total_after.sum(), len(parts[1])))
     if len(rows) < 2:
         raise TooFew(
-            f"{len(rows)} categories with {minimum_customers} customers in both windows, "
-            "and it takes two",
+            f"{'only one category has' if rows else 'no category has'} {minimum_customers} "
+            "customers in both windows, and it takes two",
             takes="more customers, or categories that more of them buy",
         )
     moves = pd.DataFrame(rows, columns=["category", "revenue_share", "customers"])

@@ -14,7 +14,7 @@ from statsmodels.stats.multitest import multipletests
 from insight_lib.statistics import estimate_share
 from tests.conftest import ROOT
 from tests.crucible import results
-from tests.crucible.known import WORLDS, Claim, KnownWorld
+from tests.crucible.known import WORLDS, Claim, KnownWorld, prints_of
 from tests.crucible.relations import RELATIONS
 from tests.crucible.results import WorldResult
 from tests.crucible.shops import LAST_DAY
@@ -52,10 +52,7 @@ class Tally:
 
 def write_report() -> Path:
     """Write the page from what was run with the code as it stands; nothing else is counted."""
-    kept = {
-        name: _current(f"known/{name}", "shops.py", also=repr(world.plant))
-        for name, world in WORLDS.items()
-    }
+    kept = {name: _current(f"known/{name}", prints_of(world)) for name, world in WORLDS.items()}
     tallies = [t for name, world in WORLDS.items() for t in _tallies(name, world, kept[name])]
     counted = [t for t in tallies if t.n]
     is_off = multipletests([t.p for t in counted], alpha=SURE, method="holm")[0] if counted else []
@@ -92,9 +89,8 @@ def _wilson(k: int, n: int) -> tuple[float, float]:
     return share.lower, share.upper
 
 
-def _current(campaign: str, *makers: str, also: str = "") -> list[WorldResult]:
+def _current(campaign: str, now: Mapping[str, str]) -> list[WorldResult]:
     """A campaign's worlds, each with the stages that the code as it stands has run."""
-    now = results.fingerprints(*makers, also=also)
     kept = []
     for world in results.read_all(campaign):
         stages = {s: r for s, r in world.stages.items() if now.get(s) == r.fingerprint}
@@ -104,7 +100,7 @@ def _current(campaign: str, *makers: str, also: str = "") -> list[WorldResult]:
 
 
 def _draws() -> Iterator[str]:
-    kept = _current("draws", "draws.py")
+    kept = _current("draws", results.fingerprints("draws.py"))
     faulty = [result for result in kept if result.faults]
     yield "## Markets as they are"
     yield ""
@@ -121,8 +117,9 @@ def _relations() -> Iterator[str]:
     yield ""
     yield "| two runs that differ in | pairs | with a difference |"
     yield "| --- | --- | --- |"
+    now = results.fingerprints("draws.py", "relations.py")
     for name in RELATIONS:
-        kept = _current(f"relations/{name}", "draws.py", "relations.py")
+        kept = _current(f"relations/{name}", now)
         parted = sum(bool(result.faults) for result in kept)
         yield f"| {name.replace('_', ' ')} | {len(kept)} | {parted} |"
     yield ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import duckdb
@@ -175,6 +176,10 @@ def test_ends_of_pooling_and_words() -> None:
     assert result.precision_gain > 1
     finding = describe_pooled(result, what="spend by channel")
     assert "3 mature markets help to know" in str(finding.statement)
+    unsure = replace(result, gain=replace(result.gain, lower=-0.01))
+    finding = describe_pooled(unsure, what="spend by channel")
+    assert "leans on 3 mature markets" in str(finding.statement)
+    assert "cannot be told yet" in str(finding.statement)
     assert check_transfer(result, what="spend by channel").verdict is Verdict.PASS
     chart_pooled(result, what="spend by channel", market="test", source="test", minimum_cell_size=5)
     with pytest.raises(TooFew):
