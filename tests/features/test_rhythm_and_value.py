@@ -572,7 +572,7 @@ def test_a_planted_move_is_found_and_moves_add_up_to_nothing() -> None:
 def test_one_category_is_nothing_to_compare() -> None:
     with pytest.raises(TooFew, match="no category has 50 customers"):
         moves(0.0, customers=40)
-    with pytest.raises(TooFew, match="only one category has 60"):
+    with pytest.raises(TooFew, match="only one category has 50"):
         moves(0.0, customers=60, departments=("Food", "Food", "Food"))
 
 
