@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from insight_lib.findings import Measured, TooFew
+from insight_lib.findings import UNIT_BOUNDS, Measured, TooFew
 from insight_lib.statistics import (
     benjamini_hochberg,
     customers_needed,
@@ -64,8 +64,9 @@ def plan_test(
         standard_deviation: Of the metric between customers; sqrt(p (1 - p)) for a share.
 
     Raises:
-        TooFew: No customers, an arm without any, or a metric that does not differ between
-            customers, so that nothing says how much chance moves it.
+        TooFew: No customers, an arm without any, so few that no change there can be would show,
+            or a metric that does not differ between customers, so that nothing says how much
+            chance moves it.
     """
     if not standard_deviation > 0:
         raise TooFew("customers do not differ in it, so that nothing says what chance can do")
@@ -76,6 +77,8 @@ def plan_test(
         "power": power,
     }
     detectable = minimum_detectable_effect(n_customers, **size)
+    if detectable > UNIT_BOUNDS.get(unit, (-math.inf, math.inf))[1]:
+        raise TooFew(f"{n_customers} customers would not even show that all of them change")
     needed = customers_needed(smallest_effect_that_matters, **size)
     return Design(
         n_customers=n_customers,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pandas as pd
 
 from insight_lib.schema import TABLES
 from tests.crucible import results
-from tests.crucible.desk import put_through
+from tests.crucible.desk import go, make_project, put_through
 from tests.crucible.draws import draw_world
 from tests.crucible.judge import judge
 from tests.crucible.world import Shape, World
@@ -104,6 +105,16 @@ def keep_case(world: World, folder: Path = CASES) -> Path:
     place = folder / world.id
     world.write(place)
     return place
+
+
+def case_faults(place: Path, root: Path) -> list[str]:
+    """What is wrong on the pages of a kept market, put through every stage."""
+    make_project(root, [])
+    shutil.copytree(place, root, dirs_exist_ok=True)
+    market = World(id=place.name, tables={}, said={})
+    stages = judge(go(root), market, results.fingerprints("draws.py"))
+    assert stages, f"{place} holds no market of its own name"
+    return [fault for stage in stages.values() for fault in stage.faults]
 
 
 def shrink_draw(seed: int) -> tuple[int, list[str], float]:

@@ -24,7 +24,7 @@ from tests.crucible.known import WORLDS, Claim
 from tests.crucible.relations import RELATIONS, compare, ids_renamed
 from tests.crucible.results import StageResult, fingerprints, reduced
 from tests.crucible.shops import Plant, make_shop
-from tests.crucible.shrink import keep_case, shrink
+from tests.crucible.shrink import CASES, case_faults, keep_case, shrink
 
 pytestmark = pytest.mark.slow
 
@@ -154,8 +154,14 @@ def test_a_number_that_is_undefined_is_found_shrunk_and_kept(tmp_path: Path) -> 
     assert n_lines < len(lines) / 4
     assert len(smaller.tables) < len(world.tables)
     place = keep_case(smaller, tmp_path / "cases")
-    assert list(place.rglob("*.csv"))
-    assert list(place.rglob("*.yaml"))
+    assert case_faults(place, tmp_path / "mended") == []
+    with mock.patch.object(data_checks, "describe_data", careless):
+        assert "'nan'" in " ".join(case_faults(place, tmp_path / "again"))
+
+
+@pytest.mark.parametrize("case", sorted(path.name for path in CASES.iterdir()))
+def test_no_kept_market_has_a_fault_again(case: str, tmp_path: Path) -> None:
+    assert case_faults(CASES / case, tmp_path / "project") == []
 
 
 def test_cells_in_this_process_say_what_kernels_say(tmp_path: Path) -> None:

@@ -79,6 +79,9 @@ def test_what_a_test_can_show_is_never_nothing() -> None:
     with pytest.raises(TooFew):
         plan_test(standard_deviation=0.0, n_customers=600, smallest_effect_that_matters=0.01,
                   unit="share", as_of=AS_OF)  # fmt: skip
+    with pytest.raises(TooFew, match="3 customers would not even show that all of them change"):
+        plan_test(standard_deviation=0.5, n_customers=3, smallest_effect_that_matters=0.01,
+                  unit="share", as_of=AS_OF)  # fmt: skip
 
 
 @pytest.mark.case("84")
