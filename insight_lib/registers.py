@@ -123,11 +123,13 @@ class Plan(Model):
     """What a campaign is meant to bring, written down before it begins.
 
     `expected_lift` is contacted less left alone: a share of customers (0-1) for the first two
-    metrics, money per customer for `revenue`.
+    metrics, money per customer for `revenue`. Each arm of a campaign with several has its own
+    plan, and names it in `arm`.
     """
 
     market: str
     campaign: Sentence
+    arm: Sentence | None = None
     metric: Literal["has_ordered", "has_visited", "revenue"]
     expected_lift: float = Field(gt=0)
     planned_contacts: int = Field(gt=0)

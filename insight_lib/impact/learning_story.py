@@ -278,8 +278,8 @@ _NEXT_STEPS = {
 
 def describe_post_mortem(result: PostMortem) -> Finding:
     """Why one campaign fell short."""
-    name, effect = result.campaign.name, result.effect
-    values: dict[str, Value] = {"campaign": name, "effect": effect, "plan": result.plan}
+    effect = result.effect
+    values: dict[str, Value] = {"campaign": result.name, "effect": effect, "plan": result.plan}
     fell = "{campaign} brought {effect:full}, planned {plan}"
     match result.cause:
         case Cause.DATA | Cause.EXECUTION:
@@ -308,7 +308,7 @@ def describe_post_mortem(result: PostMortem) -> Finding:
         statement = Prose("{statement} Whether it fell short is not sure.", statement=statement)
     is_open = may_be_met or result.cause in (Cause.CHANCE, Cause.UNRECORDED)
     return Finding(
-        id=f"learning.post_mortem.{_slug(result.campaign.id)}",
+        id=f"learning.post_mortem.{_slug(result.name)}",
         rows=("C8.3",),
         statement=statement,
         verdict=Verdict.CANNOT_TELL if is_open else Verdict.MATTERS,
@@ -325,13 +325,13 @@ def describe_post_mortem(result: PostMortem) -> Finding:
 def describe_plans_met(
     endings: Mapping[PlanEnding, Sequence[str]], *, n: int, as_of: date
 ) -> Finding:
-    """How many of the campaigns with a plan surely met it, surely did not, or may have."""
+    """How many plans of campaigns, or of their arms, were surely met, surely not, or may be."""
     judged = sum(len(names) for names in endings.values())
     parts = []
     for ending, words in (
-        (PlanEnding.MET, "surely reached it"),
+        (PlanEnding.MET, "surely reached"),
         (PlanEnding.UNSURE, "cannot be told yet"),
-        (PlanEnding.MISSED, "surely did not reach it"),
+        (PlanEnding.MISSED, "surely not reached"),
     ):
         if names := endings.get(ending, ()):
             count = counted(len(names), n, as_of)
@@ -355,9 +355,9 @@ def describe_plans_met(
         id="learning.plans",
         rows=("C8.3",),
         statement=Prose(
-            "Of {judged} campaigns with a plan {parts}."
+            "Of {judged} campaign plans {parts}."
             if judged > 1
-            else "Of {judged} campaign with a plan {parts}.",
+            else "Of {judged} campaign plan {parts}.",
             judged=counted(judged, n, as_of),
             parts=", ".join(parts),
         ),

@@ -59,7 +59,7 @@ def reliability_table(record: ForecastRecord) -> Table:
 def evidence_table(result: PostMortem) -> Table:
     """Every test behind a post-mortem, with its range and its limit."""
     return Table(
-        title=f"{result.campaign.name}: what is on record",
+        title=f"{result.name}: what is on record",
         columns=("Area", "Test", "Seen", "Likely", "Limit", "Wrong"),
         rows=tuple(
             (

@@ -85,14 +85,16 @@ def judge_plans(m: MarketView, findings: Sequence[Mapping[str, Any]]) -> JudgedP
     for plan in plans:
         try:
             campaign = _test_of(plan, campaigns)
-            change, n_mine = _change(m, plan, campaign, data)
+            arm = _arm_of(plan, campaign)
+            change, name, n_mine = _change(m, plan, campaign, arm, data)
         except TooFew as error:
-            unjudged.append((plan.campaign, str(error)))
+            what = f"{plan.campaign} ({plan.arm})" if plan.arm else plan.campaign
+            unjudged.append((what, str(error)))
             continue
         n += n_mine
-        endings[plan_ending(change, plan.expected_lift)].append(campaign.name)
-        records = _records(m, campaign, data, findings)
-        found = hold_post_mortem(plan, campaign, change, records, limits=_limits(m))
+        endings[plan_ending(change, plan.expected_lift)].append(name)
+        records = _records(m, campaign, arm, data, findings)
+        found = hold_post_mortem(plan, campaign, change, records, name=name, limits=_limits(m))
         if found is not None:
             fell_short.append(found)
     return JudgedPlans(
@@ -116,8 +118,23 @@ def _test_of(plan: Plan, campaigns: Mapping[str, Campaign]) -> Campaign:
     return campaign
 
 
-def _change(m: MarketView, plan: Plan, campaign: Campaign, data: _Data) -> tuple[Estimate, int]:
-    """Contacted less left alone on the plan's metric, all arms of the campaign together."""
+def _arm_of(plan: Plan, campaign: Campaign) -> str:
+    """The arm that a plan is about; what one arm brought says nothing of another."""
+    arms = [arm for arm in campaign.arms if arm != "control"]
+    if plan.arm is None and len(arms) > 1:
+        raise TooFew(
+            f"it has the arms {', '.join(arms)}, and its plan names none; write `arm` into "
+            "parameters/registers/plans.yaml"
+        )
+    if plan.arm is not None and plan.arm not in arms:
+        raise TooFew(f"its plan is about the arm {plan.arm}, and it has {', '.join(arms)}")
+    return plan.arm or arms[0]
+
+
+def _change(
+    m: MarketView, plan: Plan, campaign: Campaign, arm: str, data: _Data
+) -> tuple[Estimate, str, int]:
+    """One arm less those left alone on the plan's metric, its name, and how many customers."""
     test = build_experiment(
         campaign,
         data.assigned,
@@ -129,12 +146,13 @@ def _change(m: MarketView, plan: Plan, campaign: Campaign, data: _Data) -> tuple
         zone=m.zone,
         as_of=m.as_of,
     )
-    metrics = {metric.column: metric for metric in metrics_of(m, test.frame)}
+    pair = test.pair(arm)
+    metrics = {metric.column: metric for metric in metrics_of(m, pair)}
     metric = metrics.get(plan.metric)
     if metric is None:
         raise TooFew(f"nothing is recorded of {plan.metric}, which its plan is about")
-    change = estimate_effect(test.frame, metric, arm="contacted", **drawn(m)).change
-    return change, len(test.frame)
+    change = estimate_effect(pair, metric, arm=arm, **drawn(m)).change
+    return change, test.name(arm), len(pair)
 
 
 def _limits(m: MarketView) -> Limits:
@@ -151,11 +169,16 @@ def _limits(m: MarketView) -> Limits:
 
 
 def _records(
-    m: MarketView, campaign: Campaign, data: _Data, findings: Sequence[Mapping[str, Any]]
+    m: MarketView,
+    campaign: Campaign,
+    arm: str,
+    data: _Data,
+    findings: Sequence[Mapping[str, Any]],
 ) -> Records:
-    """What is on record of one campaign: arms, responses, feeds, contacts."""
+    """What is on record of one arm of a campaign: customers, responses, feeds, contacts."""
     types = list(m.parameters.learning.contact_event_types)
     mine = data.assigned[data.assigned["campaign_id"] == campaign.id]
+    mine = mine[mine["arm"].isin(["control", arm])]
     mine = mine.drop_duplicates("customer_id")
     bought = set(data.orders.loc[data.orders["day"] < pd.Timestamp(campaign.start), "customer_id"])
     is_gone = pd.Series(False, index=mine.index)

@@ -58,6 +58,8 @@ class Plan(Protocol):
     @property
     def campaign(self) -> str: ...
     @property
+    def arm(self) -> str | None: ...
+    @property
     def metric(self) -> str: ...
     @property
     def expected_lift(self) -> float: ...
@@ -115,14 +117,16 @@ class Evidence:
 
 @dataclass(frozen=True, kw_only=True)
 class PostMortem:
-    """One campaign that fell short.
+    """One campaign that fell short, or one arm of it.
 
     Attributes:
+        name: Of campaign and arm, as it stands in a sentence.
         effect: Of assigning a contact, whether or not it arrived.
         if_executed: The effect had everyone been reached and no one else (Bloom, 1984).
     """
 
     campaign: Campaign
+    name: str
     metric: str
     plan: Measured
     effect: Estimate
@@ -138,7 +142,13 @@ class PostMortem:
 
 
 def hold_post_mortem(
-    plan: Plan, campaign: Campaign, effect: Estimate, records: Records, *, limits: Limits
+    plan: Plan,
+    campaign: Campaign,
+    effect: Estimate,
+    records: Records,
+    *,
+    limits: Limits,
+    name: str = "",
 ) -> PostMortem | None:
     """Name the cause of a shortfall from what is on record; None if the plan was met.
 
@@ -151,6 +161,7 @@ def hold_post_mortem(
 
     Args:
         effect: Of the plan's metric, contacted less left alone, in the plan's unit.
+        name: Of campaign and arm, where it is not the campaign's.
     """
     if effect.value >= plan.expected_lift:
         return None
@@ -169,6 +180,7 @@ def hold_post_mortem(
         cause = Cause.UNRECORDED if records.contacts is None else Cause.STRATEGY
     return PostMortem(
         campaign=campaign,
+        name=name or campaign.name,
         metric=plan.metric,
         plan=_measured(plan.expected_lift, effect.unit, effect),
         effect=effect,

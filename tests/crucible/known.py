@@ -357,14 +357,15 @@ def try_once(task: tuple[str, int]) -> tuple[str, list[str], float]:
     known = WORLDS[name]
     prints = prints_of(known)
     own = {stage: found for stage, found in prints.items() if stage in known.stages}
-    if not results.stale_stages(campaign, seed, own):
+    stale = results.stale_stages(campaign, seed, own)
+    if not stale:
         return f"{name} {seed}", [], 0.0
     made = known.make(seed, known.plant)
     worlds = made if isinstance(made, list) else [made]
     world = worlds[0]
     try:
         with tempfile.TemporaryDirectory() as folder:
-            outcome = put_through(Path(folder), worlds, stages=known.stages)
+            outcome = put_through(Path(folder), worlds, stages=results.to_run(stale, known.stages))
             stages = judge(outcome, world, prints)
     except Exception as error:
         return f"{name} {seed}", [f"{error!r} {traceback.format_exc(limit=-3)}"], 0.0

@@ -21,6 +21,8 @@ FOLDER = ROOT / ".insight" / "crucible"
 def fingerprints(*makers: str, also: str = "") -> dict[str, str]:
     """Stage to a hash of its notebook, the code that it imports, the parameters and the worlds.
 
+    Stages that it rests on, or reads where they are, belong to it.
+
     Args:
         makers: Files of the crucible that the campaign's worlds are made by.
         also: What else they are made with.
@@ -42,7 +44,7 @@ def fingerprints(*makers: str, also: str = "") -> dict[str, str]:
                 continue
             seen.add(current)
             parts.append(code.notebook_digest(ROOT / project.stages[current].notebook))
-            waiting += project.stages[current].needs
+            waiting += (*project.stages[current].needs, *project.stages[current].after)
         found[name] = hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]
         assert stage.id == name
     return found
@@ -119,6 +121,13 @@ def stale_stages(campaign: str, seed: int, now: Mapping[str, str]) -> list[str]:
     kept = read(campaign, seed)
     stages = kept.stages if kept else {}
     return [n for n, print_ in now.items() if n not in stages or stages[n].fingerprint != print_]
+
+
+def to_run(stale: Sequence[str], among: Sequence[str]) -> list[str]:
+    """Stages without a result, and those that they read where they are; needed ones run anyway."""
+    stages = load_project(ROOT).stages
+    wanted = {*stale, *(name for stage in stale for name in stages[stage].after)}
+    return [name for name in among if name in wanted]
 
 
 def reduced(finding: Mapping[str, Any]) -> dict[str, Any]:

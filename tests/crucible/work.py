@@ -26,7 +26,7 @@ def draw_once(seed: int) -> tuple[int, list[str], float]:
     world = draw_world(seed)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            outcome = put_through(Path(folder), [world])
+            outcome = put_through(Path(folder), [world], stages=results.to_run(stale, list(prints)))
             stages = judge(outcome, world, prints)
     except Exception as error:  # outside a stage: ingest, plan, publication
         trace = traceback.format_exc(limit=-3)

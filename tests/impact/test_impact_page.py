@@ -81,8 +81,15 @@ PLAN = """\
   planned_control_share: 0.3333
 """
 PLANS = "".join(
-    PLAN.format(name=name, lift=lift)
-    for name, lift in (("early", 0.1), ("spring", 0.4), ("runs", 0.1))
+    PLAN.format(name=name, lift=lift) + (f"  arm: {arm}\n" if arm else "")
+    for name, arm, lift in (
+        ("early", "", 0.1),
+        ("spring", "", 0.1),
+        ("spring", "bad", 0.1),
+        ("spring", "good", 0.01),
+        ("spring", "best", 0.1),
+        ("runs", "", 0.1),
+    )
 )
 
 
@@ -204,10 +211,24 @@ def test_a_plan_that_cannot_be_judged_silences_no_other(page: dict[str, dict[str
     assert early["verdict"] == "not measurable"
     assert "begin less than 84 days before early" in says(early)
     assert "it runs until 2025-09-14" in says(page["learning.post_mortem.runs"])
+    assert "has bad, good" in says(page["learning.post_mortem.spring_best"])
     plans = page["learning.plans"]
-    assert plans["statement"]["text"] == ("Of 1 campaign with a plan 1 surely did not reach it.")
+    assert plans["statement"]["text"] == (
+        "Of 2 campaign plans 1 surely reached, 1 surely not reached."
+    )
     # Fewer contacts than planned explain no lift per customer.
-    assert "Execution gap" not in says(page["learning.post_mortem.spring"])
+    assert "Execution gap" not in says(page["learning.post_mortem.spring_bad"])
+
+
+@pytest.mark.case("84")
+def test_a_plan_is_about_one_arm(page: dict[str, dict[str, Any]]) -> None:
+    """Both arms together (one ×1.9, one ×.3) would be an average that neither of them had."""
+    assert "it has the arms bad, good, and its plan names none" in says(
+        page["learning.post_mortem.spring"]
+    )
+    assert "Reached: spring (good)." in says(page["learning.plans"])
+    assert "Not reached: spring (bad)." in says(page["learning.plans"])
+    assert page["learning.post_mortem.spring_bad"]["value"]["upper"] < 0
 
 
 @pytest.mark.case("154")

@@ -199,12 +199,11 @@ def test_plans_that_were_met_are_counted() -> None:
     endings = {PlanEnding.MET: ["a"], PlanEnding.UNSURE: ["b", "c"], PlanEnding.MISSED: ["d"]}
     found = describe_plans_met(endings, n=10, as_of=DAY)
     assert str(found.statement) == (
-        "Of 4 campaigns with a plan 1 surely reached it, 2 cannot be told yet, 1 surely did not "
-        "reach it."
+        "Of 4 campaign plans 1 surely reached, 2 cannot be told yet, 1 surely not reached."
     )
     assert found.verdict is Verdict.REVIEW
     only = describe_plans_met({PlanEnding.UNSURE: ["b"]}, n=10, as_of=DAY)
-    assert str(only.statement) == "Of 1 campaign with a plan 1 cannot be told yet."
+    assert str(only.statement) == "Of 1 campaign plan 1 cannot be told yet."
     assert only.verdict is Verdict.CANNOT_TELL
     assert plan_ending(estimate(0.05, 0.01, "difference"), 0.03) is PlanEnding.MET
     assert plan_ending(estimate(0.05, 0.03, "difference"), 0.03) is PlanEnding.UNSURE

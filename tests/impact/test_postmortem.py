@@ -56,6 +56,7 @@ CUSTOMERS = np.array([f"c{i}" for i in range(4_000)])
 
 @dataclass(frozen=True, kw_only=True)
 class SpringPlan:
+    arm: str | None = None
     campaign: str = "spring"
     metric: str = "has_ordered"
     expected_lift: float = 0.08
