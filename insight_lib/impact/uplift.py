@@ -70,24 +70,35 @@ def out_of_fold_scores(
     learner: Learner,
     seed: int,
     n_folds: int = 5,
-) -> Floats:
+) -> tuple[Floats, Floats]:
     """Score every customer by models that never saw that customer; folds keep the arms' share.
 
-    The mean over several ways to cut the folds, so that little hangs on how they fell.
+    Several ways to cut the folds, so that little hangs on how they fell.
+
+    Returns:
+        The mean score of each customer; and for each way (rows) each customer's rank among
+        those whom the same model scored, 0 the best to 1. Ranks across folds would hold a
+        customer's own outcome: it moved the models of all others, and not the own one, so that
+        noise would read as choosing worse than by lot.
     """
     rng = np.random.default_rng(seed)
     fold = np.empty(len(y), dtype=int)
-    scores = np.zeros(len(y))
+    scores, ranks = np.zeros((2, _FOLD_REPEATS, len(y)))
     # Small trees lose more time to waiting for each other's cores than they win.
     with threadpool_limits(1):
-        for _ in range(_FOLD_REPEATS):
+        for way in range(_FOLD_REPEATS):
             for arm in (True, False):
                 at = np.flatnonzero(is_treated == arm)
                 fold[rng.permutation(at)] = np.arange(len(at)) % n_folds
             for k in range(n_folds):
-                rest = fold != k
-                scores[~rest] += learner(x[rest], y[rest], is_treated[rest], x[~rest], seed=seed)
-    return scores / _FOLD_REPEATS
+                out = fold == k
+                rest = ~out
+                given = learner(x[rest], y[rest], is_treated[rest], x[out], seed=seed)
+                scores[way, out] = given
+                # Ties in the score are put in random order: they say nothing about each other.
+                order = np.lexsort((rng.random(len(given)), -given))
+                ranks[way, np.flatnonzero(out)[order]] = (np.arange(len(given)) + 0.5) / len(given)
+    return scores.mean(axis=0), ranks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +132,8 @@ def estimate_uplift(
 ) -> tuple[Uplift, ...]:
     """The Qini curve of each learner (Radcliffe, 2007), best first.
 
-    Gain at a share is that share times the difference of means among the customers chosen.
+    Gain at a share is that share times the difference of means among the customers chosen,
+    the best of each fold; the mean over the ways to cut the folds.
     Intervals draw customers anew (bootstrap) with scores held, and are widened for the
     number of learners (Bonferroni), so that choosing the best one claims nothing by luck.
 
@@ -145,10 +157,10 @@ def estimate_uplift(
     strict = 1 - (1 - level) / len(LEARNERS)
     results = []
     for name, learner in LEARNERS.items():
-        scores = out_of_fold_scores(x, y, is_treated, learner=learner, seed=seed)
+        scores, ranks = out_of_fold_scores(x, y, is_treated, learner=learner, seed=seed)
         results.append(
             _judge(
-                name, scores, y, is_treated, unit=unit, as_of=as_of, seed=seed,
+                name, scores, ranks, y, is_treated, unit=unit, as_of=as_of, seed=seed,
                 level=strict, n_draws=n_draws,
             )
         )  # fmt: skip
@@ -158,6 +170,7 @@ def estimate_uplift(
 def _judge(
     name: str,
     scores: Floats,
+    ranks: Floats,
     y: Floats,
     is_treated: Flags,
     *,
@@ -169,21 +182,23 @@ def _judge(
 ) -> Uplift:
     rng = np.random.default_rng(seed)
     n = len(y)
-    # Ties in the score are put in random order: they say nothing about each other.
-    order = np.lexsort((rng.random(n), -scores))
-    y, treated = y[order], is_treated[order]
+    orders = [np.argsort(rank, kind="stable") for rank in ranks]
     shares = np.linspace(0, 1, 21)
     cuts = np.round(shares * n).astype(int)
-    gain = _gains(np.ones((1, n)), y, treated, cuts)[0]
+
+    def gains(weights: Floats) -> Floats:
+        each = [_gains(weights[:, at], y[at], is_treated[at], cuts) for at in orders]
+        return np.asarray(np.mean(each, axis=0), dtype=float)
+
+    gain = gains(np.ones((1, n)))[0]
     drawn = np.concatenate(
-        [
-            _gains(rng.poisson(1.0, (size, n)).astype(float), y, treated, cuts)
-            for size in _chunks(n_draws, n)
-        ]
+        [gains(rng.poisson(1.0, (size, n)).astype(float)) for size in _chunks(n_draws, n)]
     )
     tails = [(1 - level) / 2, (1 + level) / 2]
     above = _above_random(gain[None, :], shares)[0]
-    error = float(_above_random(drawn, shares).std(ddof=1))
+    # Each pair of customers speaks twice, the one in the other's model and the other in the one's:
+    # where nothing is to be found, twice the variance that drawing customers anew can see.
+    error = float(_above_random(drawn, shares).std(ddof=1)) * float(np.sqrt(2))
     low, high = np.quantile(drawn, tails, axis=0)
     half = float(stats.norm.ppf(tails[1])) * error
     curve = pd.DataFrame(

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from insight_lib.prediction.scorer import MISSING
+from insight_lib.prediction.scorer import MISSING, SMALL_QUANTILE, signed_log
 from insight_lib.statistics import Floats
 
 Kind = Literal["binary", "amount"]
@@ -114,7 +114,9 @@ def _linear(
             {"transform": transform, "lower": float(known.min()), "upper": float(known.max())}
         )
         if is_skewed:
-            filled = np.sign(filled) * np.log1p(np.abs(filled))
+            # In units of its own small values: euros and cents give the same model.
+            terms[-1]["unit"] = float(np.quantile(np.abs(known[known != 0]), SMALL_QUANTILE))
+            filled = signed_log(filled, terms[-1]["unit"])
         columns = [filled, is_missing.astype(float)] if entry["has_indicator"] else [filled]
         blocks.append(np.column_stack(columns))
         directions += [monotone.get(entry["name"], 0), 0][: len(columns)]

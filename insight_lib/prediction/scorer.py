@@ -25,6 +25,7 @@ class Columns(Protocol):
 
 
 FORMAT = 1
+SMALL_QUANTILE = 0.05  # a small value, where a skewed input is put on a log scale
 MISSING = "(missing)"  # the level of a text that is not there
 _CHUNK_ROWS = 65_536
 _TINY = 1e-7
@@ -138,6 +139,11 @@ def _to_link(document: Mapping[str, Any], mean: Floats) -> Floats:
     return np.asarray(np.log(np.maximum(mean, _TINY)))
 
 
+def signed_log(x: Floats, unit: float) -> Floats:
+    """Logarithm of one plus the size in `unit`, with the sign."""
+    return np.sign(x) * np.log1p(np.abs(x) / unit)
+
+
 def _linear_parts(
     document: Mapping[str, Any], part: Mapping[str, Column]
 ) -> list[tuple[str, Floats]]:
@@ -151,7 +157,7 @@ def _linear_parts(
         is_missing = np.isnan(x)
         filled = np.where(is_missing, entry["fill"], np.clip(x, term["lower"], term["upper"]))
         if term["transform"] == "signed_log":
-            filled = np.sign(filled) * np.log1p(np.abs(filled))
+            filled = signed_log(filled, term.get("unit", 1.0))
         value = term["coefficient"] * (filled - term["centre"])
         if entry["has_indicator"]:
             value = value + term["missing_coefficient"] * (is_missing - term["missing_centre"])

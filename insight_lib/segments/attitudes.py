@@ -82,7 +82,8 @@ def within_scale(
             answer (99 and the like) counts as off the scale of a question where it stands
             apart: three times as high as every other answer, or the only one below zero.
     """
-    answer = surveys["answer"].astype(float)
+    no_answer = pd.Series(np.nan, index=surveys.index)
+    answer = surveys.get("answer", no_answer).astype(float)
     if scale is not None:
         is_off = answer.notna() & ~answer.between(*scale)
     else:

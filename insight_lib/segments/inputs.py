@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
+_SMALL_QUANTILE = 0.05
 _OUTLIER_LIMIT = 4.0  # robust standard deviations
 _PRIOR_PIECES = 5.0
 _NORMAL_MAD = 1.4826  # median absolute deviation to standard deviation, normal data
@@ -102,7 +103,9 @@ def amounts_block(
         The block, or nothing if no column varies.
     """
     raw = frame[list(columns)].astype(float)
-    logged = pd.DataFrame(np.sign(raw) * np.log1p(raw.abs()))
+    # In units of each column's own small values: groups do not hang on the currency's coin.
+    unit = raw.abs().where(raw != 0).quantile(_SMALL_QUANTILE).fillna(1.0)
+    logged = pd.DataFrame(np.sign(raw) * np.log1p(raw.abs() / unit))
     middle = logged.median()
     spread = (logged - middle).abs().median() * _NORMAL_MAD
     # A column with more than half its values alike has no middle spread; take the plain one.

@@ -21,6 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("what", choices=["draws", "shrink", "relations", "known", "report"])
     parser.add_argument("--seeds", type=seeds_of, default=seeds_of("1-300"))
     parser.add_argument("--only", default="", help="names of relations or worlds, with commas")
+    parser.add_argument("--stages", default="", help="of known worlds; all that have a say")
     parser.add_argument("--jobs", type=int, default=2)
     chosen = parser.parse_args(arguments)
     if chosen.what == "report":
@@ -30,12 +31,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     from tests.crucible import known, relations, shrink, work
 
-    only = [name for name in chosen.only.split(",") if name]
+    only, stages = ([n for n in text.split(",") if n] for text in (chosen.only, chosen.stages))
     function, tasks = {
         "draws": (work.draw_once, chosen.seeds),
         "shrink": (shrink.shrink_draw, chosen.seeds),
         "relations": (relations.hold_once, relations.tasks(chosen.seeds, only)),
-        "known": (known.try_once, known.tasks(chosen.seeds, only)),
+        "known": (known.try_once, known.tasks(chosen.seeds, only, stages)),
     }[chosen.what]
     n_faulty = 0
     context = multiprocessing.get_context("spawn")

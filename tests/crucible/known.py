@@ -31,12 +31,14 @@ class Claim:
         ids: Pattern of the ids of its findings.
         says: Verdicts with which it claims something.
         direction: 1 or -1 where only a claim in this direction counts as found.
+        beyond: The number that its range leaves out where it is claimed.
     """
 
     stage: str
     ids: str
     says: tuple[str, ...] = ("matters",)
     direction: int = 0
+    beyond: float | None = None
 
     def made(self, findings: Sequence[Mapping[str, Any]]) -> bool | None:
         """Whether it is claimed; None where the page says that it cannot be measured."""
@@ -47,6 +49,7 @@ class Claim:
         return any(
             f["verdict"] in self.says
             and (not self.direction or (f["value"] or 0) * self.direction > 0)
+            and (self.beyond is None or not f["lower"] <= self.beyond <= f["upper"])
             for f in mine
         )
 
@@ -144,7 +147,10 @@ PROGRAMME = _claims("impact", ("matters",), r"impact\.programme")
 BORROWED = {
     r"features\.borrowed_\w+": Claim(stage="transfer", ids=r"features\.borrowed_\w+", direction=1)
 }
-LEANS = _claims("learning", ("review",), r"learning\.slope\.\w+", r"learning\.forecast\.\w+")
+LEANS = {
+    ids: Claim(stage="learning", ids=ids, says=("review", "matters"), beyond=even)
+    for ids, even in ((r"learning\.slope\.\w+", 1.0), (r"learning\.forecast\.\w+", 0.0))
+}
 
 ALL = (
     "features",
@@ -165,7 +171,6 @@ KNOWN_NUMBERS: Mapping[str, float | str] = {
     r"features\.customer_value": "next_year_amount",
     r"features\.value_holdout": 0.0,
     r"monitoring\.cause\.\w+": 0.0,
-    r"monitoring\.performance\.value": 1.0,
     r"decisions\.stakes": 1.0,
     r"learning\.forecast\.\w+": 0.0,
     r"learning\.slope\.\w+": 1.0,
@@ -343,20 +348,23 @@ def prints_of(known: KnownWorld) -> dict[str, str]:
     return results.fingerprints(*makers, also=repr(known.plant))
 
 
-def tasks(seeds: Sequence[int], only: Sequence[str]) -> list[tuple[str, int]]:
-    """One task a world and seed."""
+def tasks(
+    seeds: Sequence[int], only: Sequence[str], stages: Sequence[str] = ()
+) -> list[tuple[str, int, tuple[str, ...]]]:
+    """One task a world and seed; of these stages alone, if any are named."""
     names = [name for name in WORLDS if not only or name in only]
-    return [(name, seed) for seed in seeds for name in names]
+    return [(name, seed, tuple(stages)) for seed in seeds for name in names]
 
 
-def try_once(task: tuple[str, int]) -> tuple[str, list[str], float]:
+def try_once(task: tuple[str, int, tuple[str, ...]]) -> tuple[str, list[str], float]:
     """Put one world through the stages that have a say; its faults are crashes alone."""
-    name, seed = task
+    name, seed, named = task
     started = monotonic()
     campaign = f"known/{name}"
     known = WORLDS[name]
     prints = prints_of(known)
-    own = {stage: found for stage, found in prints.items() if stage in known.stages}
+    wanted = [stage for stage in known.stages if not named or stage in named]
+    own = {stage: prints[stage] for stage in wanted}
     stale = results.stale_stages(campaign, seed, own)
     if not stale:
         return f"{name} {seed}", [], 0.0
@@ -365,7 +373,7 @@ def try_once(task: tuple[str, int]) -> tuple[str, list[str], float]:
     world = worlds[0]
     try:
         with tempfile.TemporaryDirectory() as folder:
-            outcome = put_through(Path(folder), worlds, stages=results.to_run(stale, known.stages))
+            outcome = put_through(Path(folder), worlds, stages=results.to_run(stale, wanted))
             stages = judge(outcome, world, prints)
     except Exception as error:
         return f"{name} {seed}", [f"{error!r} {traceback.format_exc(limit=-3)}"], 0.0

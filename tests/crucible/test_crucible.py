@@ -78,3 +78,6 @@ def test_a_claim_is_made_not_made_or_not_measurable() -> None:
     assert claim.made([FINDING | {"verdict": "cannot tell yet"}]) is False
     assert claim.made([FINDING | {"verdict": "not measurable"}]) is None
     assert claim.made([FINDING | {"id": "features.other"}]) is None
+    lean = Claim(stage="features", ids=r"features\.revenue", says=("matters",), beyond=0.25)
+    assert lean.made([FINDING]) is False
+    assert lean.made([FINDING | {"lower": 0.26}]) is True

@@ -134,13 +134,14 @@ def by_the_library(learner, document, frame, kind):
             seen = training(kind).features
             for name in ("gap_ratio", "days", "spend"):
                 design[name] = design[name].clip(seen[name].min(), seen[name].max())
-            design["spend"] = np.log1p(design["spend"])
+            small = seen["spend"].quantile(0.05)
+            design["spend"] = np.log1p(design["spend"] / small)
             base = pd.DataFrame(
                 {
                     "gap_ratio": seen["gap_ratio"],
                     "days": seen["days"].fillna(inputs["days"]["fill"]),
                     "no_days": seen["days"].isna().astype(float),
-                    "spend": np.log1p(seen["spend"]),
+                    "spend": np.log1p(seen["spend"] / small),
                 }
                 | {
                     f"plan={v}": (
@@ -151,8 +152,8 @@ def by_the_library(learner, document, frame, kind):
             )
             gap = next(t for t in document["model"]["terms"] if t.get("upper") is not None)
             if gap["transform"] == "signed_log":
-                design["gap_ratio"] = np.log1p(design["gap_ratio"])
-                base["gap_ratio"] = np.log1p(base["gap_ratio"])
+                design["gap_ratio"] = np.log1p(design["gap_ratio"] / gap["unit"])
+                base["gap_ratio"] = np.log1p(base["gap_ratio"] / gap["unit"])
             design = (design - base.mean()) / base.std(ddof=0)
     if kind == "binary":
         return learner.predict_proba(design.to_numpy())[:, 1]

@@ -121,3 +121,5 @@ def test_codes_of_no_answer_are_no_answers() -> None:
     assert (kept["answer"].max(), n_off) == (5.0, 2)
     assert within_scale(surveys, (1, 4))[1] == 3
     assert within_scale(surveys.assign(answer=[0.0, 9.0, 8.0, 7.0, 10.0, 5.0]), None)[1] == 0
+    # `answer` is optional: a survey without it has no answers, and takes no page with it.
+    assert within_scale(surveys.drop(columns="answer"), None)[0]["answer"].isna().all()

@@ -48,6 +48,8 @@ def test_amounts_are_scaled_and_outliers_counted() -> None:
     # A billion lies no further out than any other value at the limit.
     assert block.values["amount"].max() == pytest.approx(block.values["amount"][0])
     assert block.values["amount"].max() < 5
+    cents = amounts_block(frame * 100, ["amount", "constant"])
+    np.testing.assert_allclose(cents.values, block.values)
 
 
 def test_one_purchase_makes_nobody_a_specialist() -> None:
