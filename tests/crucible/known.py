@@ -49,9 +49,14 @@ class Claim:
         return any(
             f["verdict"] in self.says
             and (not self.direction or (f["value"] or 0) * self.direction > 0)
-            and (self.beyond is None or not f["lower"] <= self.beyond <= f["upper"])
+            and (self.beyond is None or _leaves_out(f, self.beyond))
             for f in mine
         )
+
+
+def _leaves_out(finding: Mapping[str, Any], number: float) -> bool:
+    low, high = finding["lower"], finding["upper"]
+    return low is not None and not low <= number <= high
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,8 +153,10 @@ BORROWED = {
     r"features\.borrowed_\w+": Claim(stage="transfer", ids=r"features\.borrowed_\w+", direction=1)
 }
 LEANS = {
-    ids: Claim(stage="learning", ids=ids, says=("review", "matters"), beyond=even)
-    for ids, even in ((r"learning\.slope\.\w+", 1.0), (r"learning\.forecast\.\w+", 0.0))
+    **_claims("learning", ("review", "matters"), r"learning\.forecast\.\w+"),
+    r"learning\.slope\.\w+": Claim(
+        stage="learning", ids=r"learning\.slope\.\w+", says=("review",), beyond=1.0
+    ),
 }
 
 ALL = (
