@@ -32,6 +32,7 @@ class Claim:
         says: Verdicts with which it claims something.
         direction: 1 or -1 where only a claim in this direction counts as found.
         beyond: The number that its range leaves out where it is claimed.
+        is_rare: Whether it stands on a page only where it claims something.
     """
 
     stage: str
@@ -39,10 +40,13 @@ class Claim:
     says: tuple[str, ...] = ("matters",)
     direction: int = 0
     beyond: float | None = None
+    is_rare: bool = False
 
     def made(self, findings: Sequence[Mapping[str, Any]]) -> bool | None:
         """Whether it is claimed; None where the page says that it cannot be measured."""
         mine = [f for f in findings if re.fullmatch(self.ids, f["id"])]
+        if self.is_rare and findings and not mine:
+            return False
         mine = [f for f in mine if f["verdict"] != "not measurable"]
         if not mine:
             return None
@@ -120,11 +124,13 @@ WATCH = {
         ("matters",),
         r"monitoring\.drift",
         r"monitoring\.scores",
-        r"monitoring\.slice\.\w+",
         r"monitoring\.cause\.\w+",
     ),
     **_claims(
         "monitoring", ("fail",), r"monitoring\.surprise\.\w+", r"monitoring\.performance\.\w+"
+    ),
+    r"monitoring\.slice\.\w+": Claim(
+        stage="monitoring", ids=r"monitoring\.slice\.\w+", is_rare=True
     ),
 }
 EFFECTS = _claims(
@@ -148,7 +154,7 @@ LOTTERY_CHECKS = _claims(
     _TEST.format("attrition"),
     _TEST.format("carry_over"),
 )
-PROGRAMME = _claims("impact", ("matters",), r"impact\.programme")
+PROGRAMME = _claims("impact", ("matters",), r"impact\.programme", r"impact\.counterfactual")
 BORROWED = {
     r"features\.borrowed_\w+": Claim(stage="transfer", ids=r"features\.borrowed_\w+", direction=1)
 }
@@ -156,6 +162,9 @@ LEANS = {
     **_claims("learning", ("review", "matters"), r"learning\.forecast\.\w+"),
     r"learning\.slope\.\w+": Claim(
         stage="learning", ids=r"learning\.slope\.\w+", says=("review",), beyond=1.0
+    ),
+    r"learning\.forecast_groups\.\w+": Claim(
+        stage="learning", ids=r"learning\.forecast_groups\.\w+", is_rare=True
     ),
 }
 
@@ -240,16 +249,19 @@ WORLDS: Mapping[str, KnownWorld] = {
         title="Sales of sixteen places wander by themselves, and a programme in four of them "
         "changed nothing",
         stages=("impact",),
-        false={**PROGRAMME},
-        numbers={r"impact\.programme": 0.0},
+        false={**PROGRAMME, **_claims("impact", ("fail",), r"impact\.parallel")},
+        numbers={r"impact\.programme": 0.0, r"impact\.counterfactual": 0.0},
     ),
     "a_programme": KnownWorld(
         make=make_shop,
         plant=Plant(n_customers=1600, days=560, n_places=16, place_noise=0.05, programme=0.3),
         title="The same, and the programme brought 30 % more orders where it ran",
         stages=("impact",),
-        true={**_planted(PROGRAMME, r"impact\.programme", 1)},
-        numbers={r"impact\.programme": 0.3},
+        true={
+            **_planted(PROGRAMME, r"impact\.programme", 1),
+            **_planted(PROGRAMME, r"impact\.counterfactual", 1),
+        },
+        numbers={r"impact\.programme": 0.3, r"impact\.counterfactual": 0.3},
     ),
     "alike_customers": KnownWorld(
         make=make_shop,
@@ -310,6 +322,8 @@ WORLDS: Mapping[str, KnownWorld] = {
         "another",
         stages=("features", "segments"),
         true={**_planted(SEGMENTS, r"segments\.found")},
+        false={**_claims("segments", ("matters",), r"segments\.moves")},
+        numbers={r"segments\.moves": 0.0},
     ),
     "an_effect": KnownWorld(
         make=make_shop,

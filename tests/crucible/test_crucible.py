@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,9 @@ def test_a_claim_is_made_not_made_or_not_measurable() -> None:
     assert claim.made([FINDING | {"verdict": "cannot tell yet"}]) is False
     assert claim.made([FINDING | {"verdict": "not measurable"}]) is None
     assert claim.made([FINDING | {"id": "features.other"}]) is None
+    rare = replace(claim, ids="features.other", is_rare=True)
+    assert rare.made([FINDING]) is False
+    assert rare.made([]) is None
     lean = Claim(stage="features", ids=r"features\.revenue", says=("matters",), beyond=0.25)
     assert lean.made([FINDING]) is False
     assert lean.made([FINDING | {"lower": 0.26}]) is True
