@@ -16,6 +16,8 @@ from insight_lib.features.contract_charts import chart_engagement
 from insight_lib.features.engagement import Engagement, estimate_engagement, touchpoint_counts
 from insight_lib.features.engagement_story import describe_engagement
 from insight_lib.findings import TooFew, Verdict
+from insight_lib.lake.access import as_known
+from insight_lib.schema import TABLES
 
 AS_OF = date(2025, 12, 31)
 WEIGHTS = {"all": {"app": 1.0, "store": 2.0}, "old": {"app": 3.0}}
@@ -174,6 +176,21 @@ def test_counts_by_hand() -> None:
         "app": [1, 0],
         "store": [1, 0],
     }
+
+
+@pytest.mark.case("9b")
+def test_who_was_not_there_yet_is_not_silent() -> None:
+    """Of three customers one was first seen the day after the data date."""
+    events = pd.DataFrame({"event_id": ["e1"], "customer_id": ["a"], "touchpoint": ["app"]})
+    events["occurred_at"] = pd.Timestamp("2025-12-31 10:00")
+    seen = [date(2020, 1, 1), date(2025, 12, 31), date(2026, 1, 1)]
+    everyone = pd.DataFrame({"customer_id": ["a", "b", "c"], "first_seen_date": seen})
+    known = as_known(TABLES["customers"], ibis.memtable(everyone), lambda day: day <= AS_OF)
+    counts = touchpoint_counts(
+        ibis.memtable(events), known, as_of=AS_OF, window_days=90, cohort="age_band"
+    )
+    assert list(counts["customer_id"]) == ["a", "b"]
+    assert (counts["app"] == 0).mean() == 0.5
 
 
 def test_without_the_cohort_all_are_one_band() -> None:

@@ -123,6 +123,22 @@ def test_comparisons_by_hand() -> None:
     assert plan.by_recency.value == pytest.approx(net.iloc[:3].sum())
 
 
+@pytest.mark.case("124")
+def test_nobody_is_contacted_at_a_loss() -> None:
+    """At a margin of .4 fewer contacts pay than at revenue, and no other is made."""
+    probability, revenue = market()
+    free = replace(PHONE, hours=None)
+    margin = revenue * 0.4
+    plan = estimate_targeting(
+        probability, margin, [free], eligible=list(probability.index), currency="EUR", as_of=AS_OF
+    )
+    net = probability * margin["phone"] - 4
+    assert set(plan.contacts["customer_id"]) == set(net.index[net > 0])
+    assert plan.value.value == pytest.approx(net[net > 0].sum())
+    at_revenue = probability * revenue["phone"] - 4
+    assert 0 < (net > 0).sum() < (at_revenue > 0).sum()
+
+
 def test_a_channel_without_hours_limit_takes_the_rest() -> None:
     plan = planned(PHONE, MAIL)
     probability, gains = market()
