@@ -100,7 +100,8 @@ def _current(campaign: str, now: Mapping[str, str]) -> list[WorldResult]:
 
 
 def _draws() -> Iterator[str]:
-    kept = _current("draws", results.fingerprints("draws.py"))
+    now = results.fingerprints("draws.py")
+    kept = [world for world in _current("draws", now) if len(world.stages) == len(now)]
     faulty = [result for result in kept if result.faults]
     yield "## Markets as they are"
     yield ""
