@@ -124,7 +124,9 @@ def estimate_counterfactual(
 
     The interval takes its width from the controls: the method is run on each (or each group
     as large as the treated one) as if it had been treated, and what it finds there is error
-    (Arkhangelsky et al., 2021, algorithm 4), with a t distribution for their number.
+    (Arkhangelsky et al., 2021, algorithm 4), with a t distribution for their number. Places
+    move in proportion to their level, so the range is built for the logarithm of what came over
+    what was expected; as a sum where one of them is not above zero.
 
     Raises:
         TooFew: Fewer than three controls, so that none can be held against the others.
@@ -146,14 +148,20 @@ def estimate_counterfactual(
     value = float((actual - expected)[n:].mean())
     after = float(expected[n:].mean())
 
-    def measured(value: float, half: float, unit: str) -> Estimate:
+    def measured(value: float, half: float, unit: str, per: float = after) -> Estimate:
         lowest = UNIT_BOUNDS.get(unit, (-math.inf, math.inf))[0]
         if value < lowest:
             raise TooFew("less is left than nothing, so there is no relative change")
+        grown = 1 + value / per if per else 0.0
+        if grown > 0 and per > 0:
+            # What moves a place moves it in proportion: as much as was added moves along.
+            lower, upper = (per * (grown * math.exp(d / per) - 1) for d in (-half, half))
+        else:
+            lower, upper = value - half, value + half
         return Estimate(
             value=value,
-            lower=max(value - half, lowest),
-            upper=value + half,
+            lower=max(lower, lowest),
+            upper=upper,
             unit=unit,
             n=len(panel.outcome.columns),
             as_of=as_of,
@@ -180,7 +188,7 @@ def estimate_counterfactual(
         method=method,
         expected=pd.Series(expected, index=panel.outcome.index, name="expected"),
         effect=measured(value, half, unit),
-        relative=measured(value / after, half / abs(after), "change"),
+        relative=measured(value / after, half / abs(after), "change", per=1.0),
         fit_error=math.sqrt(float(np.square((actual - expected)[:n]).mean())),
         placebo_p=(
             (1 + sum(r >= own for r in ratios)) / (1 + len(ratios))
@@ -189,7 +197,12 @@ def estimate_counterfactual(
         ),
         smallest_p=1 / (1 + len(ratios)),
         time_p=_time_p(panel, expect),
-        earlier=measured(float(early_gap[early.n_before :].mean()), early_half, unit),
+        earlier=measured(
+            float(early_gap[early.n_before :].mean()),
+            early_half,
+            unit,
+            per=float(expect(early)[early.n_before :].mean()),
+        ),
         leave_one_out=(min(left_out), max(left_out)),
     )
 

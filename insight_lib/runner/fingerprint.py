@@ -131,27 +131,32 @@ class CodeIndex:
 
     def _imports(self, source: str, package: str) -> set[str]:
         """Library modules that `source` names in import statements, parents included."""
-        try:
-            tree = ast.parse(source)
-        except SyntaxError:
-            return set()  # it cannot run either; the run will tell
-        names: set[str] = set()
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                names |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                parts = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = node.module or ""
-                if node.level:
-                    base = ".".join([*parts, base] if base else parts)
-                names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-        ours = {name for name in names if name.split(".")[0] == PACKAGE}
-        with_parents = {
-            ".".join(name.split(".")[:count])
-            for name in ours
-            for count in range(1, name.count(".") + 2)
-        }
-        return {name for name in with_parents if self._file(name) is not None}
+        return {name for name in _named(source, package) if self._file(name) is not None}
+
+
+@cache
+def _named(source: str, package: str) -> frozenset[str]:
+    """Names of the library in import statements, of modules or of what is in them; with parents."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return frozenset()  # it cannot run either; the run will tell
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = node.module or ""
+            if node.level:
+                base = ".".join([*parts, base] if base else parts)
+            names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    ours = {name for name in names if name.split(".")[0] == PACKAGE}
+    return frozenset(
+        ".".join(name.split(".")[:count])
+        for name in ours
+        for count in range(1, name.count(".") + 2)
+    )
 
 
 def _python_of(source: str) -> str:
