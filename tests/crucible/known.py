@@ -185,7 +185,6 @@ KNOWN_NUMBERS: Mapping[str, float | str] = {
     r"features\.engagement": "silent_share",
     r"features\.week_rhythm": 1.0,
     r"features\.customer_value": "next_year_amount",
-    r"features\.value_holdout": 0.0,
     r"monitoring\.cause\.\w+": 0.0,
     r"decisions\.stakes": 1.0,
     r"learning\.forecast\.\w+": 0.0,
