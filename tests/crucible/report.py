@@ -53,6 +53,7 @@ class Tally:
 def write_report() -> Path:
     """Write the page from what was run with the code as it stands; nothing else is counted."""
     kept = {name: _current(f"known/{name}", prints_of(world)) for name, world in WORLDS.items()}
+    draws, pairs = _current_draws(), _current_pairs()
     tallies = [t for name, world in WORLDS.items() for t in _tallies(name, world, kept[name])]
     counted = [t for t in tallies if t.n]
     is_off = multipletests([t.p for t in counted], alpha=SURE, method="holm")[0] if counted else []
@@ -72,8 +73,8 @@ def write_report() -> Path:
         "all counts of this page are judged together (Holm, 1979); *suspect* one that would do so",
         "alone, and is to be tried with more seeds.",
         "",
-        *_draws(),
-        *_relations(),
+        *_draws(draws),
+        *_relations(pairs),
         *_verdict(counted, words),
     ]
     for name, world in WORLDS.items():
@@ -81,7 +82,32 @@ def write_report() -> Path:
         lines += _world(name, world, kept[name], mine, words)
     lines += _unjudged(kept)
     PAGE.write_text("\n".join(lines).rstrip() + "\n")
+    results.publish(
+        {f"known/{name}": worlds for name, worlds in kept.items()}
+        | {f"relations/{name}": worlds for name, worlds in pairs.items()}
+        | {"draws": [_without_findings(world) for world in draws]}
+    )
     return PAGE
+
+
+def _without_findings(world: WorldResult) -> WorldResult:
+    """Of a drawn market its faults are judged alone."""
+    stages = {name: replace(stage, findings=()) for name, stage in world.stages.items()}
+    return replace(world, stages=stages)
+
+
+def _current_draws() -> list[WorldResult]:
+    return _whole("draws", results.fingerprints("draws.py"))
+
+
+def _current_pairs() -> dict[str, list[WorldResult]]:
+    now = results.fingerprints("draws.py", "relations.py")
+    return {name: _whole(f"relations/{name}", now) for name in ("base", *RELATIONS)}
+
+
+def _whole(campaign: str, now: Mapping[str, str]) -> list[WorldResult]:
+    """The worlds of which every stage was run with the code as it stands."""
+    return [world for world in _current(campaign, now) if len(world.stages) == len(now)]
 
 
 def _wilson(k: int, n: int) -> tuple[float, float]:
@@ -99,9 +125,7 @@ def _current(campaign: str, now: Mapping[str, str]) -> list[WorldResult]:
     return kept
 
 
-def _draws() -> Iterator[str]:
-    now = results.fingerprints("draws.py")
-    kept = [world for world in _current("draws", now) if len(world.stages) == len(now)]
+def _draws(kept: Sequence[WorldResult]) -> Iterator[str]:
     faulty = [result for result in kept if result.faults]
     yield "## Markets as they are"
     yield ""
@@ -113,14 +137,13 @@ def _draws() -> Iterator[str]:
         yield ""
 
 
-def _relations() -> Iterator[str]:
+def _relations(pairs: Mapping[str, Sequence[WorldResult]]) -> Iterator[str]:
     yield "## What must not matter"
     yield ""
     yield "| two runs that differ in | pairs | with a difference |"
     yield "| --- | --- | --- |"
-    now = results.fingerprints("draws.py", "relations.py")
     for name in RELATIONS:
-        kept = _current(f"relations/{name}", now)
+        kept = pairs[name]
         parted = sum(bool(result.faults) for result in kept)
         yield f"| {name.replace('_', ' ')} | {len(kept)} | {parted} |"
     yield ""

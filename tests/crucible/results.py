@@ -1,12 +1,18 @@
-"""What came out of each world, kept per seed, stage and state of the code, and resumed."""
+"""What came out of each world, kept per seed, stage and state of the code, and resumed.
+
+Results are kept beside the project's other working files; what `docs/reliability.md` was made
+from is published beside it, without words, so that a soak elsewhere goes on where it stood.
+"""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +22,8 @@ from insight_lib.runner.fingerprint import CodeIndex
 from tests.conftest import ROOT
 
 FOLDER = ROOT / ".insight" / "crucible"
+PUBLISHED = ROOT / "docs" / "reliability.json.gz"
+WORDS = ("text", "so_what")
 
 
 def fingerprints(*makers: str, also: str = "") -> dict[str, str]:
@@ -86,31 +94,61 @@ def path_of(campaign: str, seed: int) -> Path:
 
 
 def read(campaign: str, seed: int) -> WorldResult | None:
-    """What was kept of a world, of whatever state of the code."""
+    """What was kept of a world here, or else published, of whatever state of the code."""
     try:
         data = json.loads(path_of(campaign, seed).read_text())
     except FileNotFoundError:
+        data = _published().get(campaign, {}).get(str(seed))
+    if data is None:
         return None
-    stages = {name: StageResult(**stage) for name, stage in data.pop("stages").items()}
-    return WorldResult(stages=stages, **data)
+    stages = {name: StageResult(**stage) for name, stage in data["stages"].items()}
+    return WorldResult(**{**data, "stages": stages})
 
 
 def read_all(campaign: str) -> list[WorldResult]:
     """Every world of a campaign that was kept, by seed."""
-    seeds = sorted(int(path.stem) for path in (FOLDER / campaign).glob("*.json"))
-    return [result for seed in seeds if (result := read(campaign, seed)) is not None]
+    seeds = {int(path.stem) for path in (FOLDER / campaign).glob("*.json")}
+    seeds |= {int(seed) for seed in _published().get(campaign, {})}
+    return [result for seed in sorted(seeds) if (result := read(campaign, seed)) is not None]
+
+
+@cache
+def _published() -> dict[str, dict[str, Any]]:
+    if not PUBLISHED.is_file():
+        return {}
+    found: dict[str, dict[str, Any]] = json.loads(gzip.decompress(PUBLISHED.read_bytes()))
+    return found
+
+
+def publish(campaigns: Mapping[str, Sequence[WorldResult]]) -> None:
+    """Write what a page of reliability was made from; the same results give the same bytes."""
+    content = {
+        campaign: {str(world.seed): _content(world, without=WORDS) for world in worlds}
+        for campaign, worlds in sorted(campaigns.items())
+    }
+    text = json.dumps(content, sort_keys=True, default=str)
+    PUBLISHED.write_bytes(gzip.compress(text.encode(), mtime=0))
+    _published.cache_clear()
+
+
+def _content(world: WorldResult, *, without: Sequence[str] = ()) -> dict[str, Any]:
+    def stage(result: StageResult) -> dict[str, Any]:
+        found = [{k: v for k, v in f.items() if k not in without} for f in result.findings]
+        return {**vars(result), "findings": found}
+
+    return {
+        "seed": world.seed,
+        "about": dict(world.about),
+        "extra": dict(world.extra),
+        "stages": {name: stage(result) for name, result in world.stages.items()},
+    }
 
 
 def keep(campaign: str, result: WorldResult) -> None:
     """Write a world's results; those of stages that were not run this time stay."""
     before = read(campaign, result.seed)
     stages = {**(before.stages if before else {}), **result.stages}
-    content = {
-        "seed": result.seed,
-        "about": dict(result.about),
-        "extra": dict(result.extra),
-        "stages": {name: vars(stage) for name, stage in stages.items()},
-    }
+    content = _content(replace(result, stages=stages))
     path = path_of(campaign, result.seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(content, indent=1, default=str))

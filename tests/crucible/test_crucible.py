@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.crucible import results
 from tests.crucible.desk import put_through
 from tests.crucible.draws import draw_world
 from tests.crucible.judge import judge
 from tests.crucible.known import Claim
 from tests.crucible.relations import RELATIONS, compare
-from tests.crucible.results import fingerprints
+from tests.crucible.results import StageResult, WorldResult, fingerprints
 
 
 def faults_of(seed: int, root: Path) -> list[str]:
@@ -85,3 +86,27 @@ def test_a_claim_is_made_not_made_or_not_measurable() -> None:
     lean = Claim(stage="features", ids=r"features\.revenue", says=("matters",), beyond=0.25)
     assert lean.made([FINDING]) is False
     assert lean.made([FINDING | {"lower": 0.26}]) is True
+
+
+def test_a_soak_goes_on_from_what_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "FOLDER", tmp_path / "kept")
+    monkeypatch.setattr(results, "PUBLISHED", tmp_path / "published.json.gz")
+    results._published.cache_clear()
+    stage = StageResult(
+        fingerprint="f", state="published", error=None, seconds=1.0, findings=[FINDING]
+    )
+    world = WorldResult(seed=7, about={"share": 0.5}, stages={"features": stage})
+    results.keep("known/any", world)
+    results.publish({"known/any": results.read_all("known/any")})
+    first = results.PUBLISHED.read_bytes()
+    results.path_of("known/any", 7).unlink()
+    assert results.stale_stages("known/any", 7, {"features": "f"}) == []
+    assert results.stale_stages("known/any", 7, {"features": "g"}) == ["features"]
+    (again,) = results.read_all("known/any")
+    assert again.stages["features"].findings[0]["value"] == FINDING["value"]
+    assert "text" not in again.stages["features"].findings[0]
+    results.publish({"known/any": [again]})
+    assert results.PUBLISHED.read_bytes() == first
+    results._published.cache_clear()
