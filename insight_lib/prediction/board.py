@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from insight_lib.findings import Estimate, TooFew
+from insight_lib.findings import Estimate, Measured, TooFew
 from insight_lib.prediction.document import ESTIMATORS, Document, canonical_bytes, count_terms
 from insight_lib.prediction.fit import Training, calibration, fit, sample_customers, stack
 from insight_lib.prediction.scorer import score
@@ -108,6 +108,14 @@ class Board:
     curve: pd.DataFrame
     past: pd.DataFrame
     latest: Estimate
+
+    @property
+    def calibration_error(self) -> Measured:
+        """Mean gap of the model in question; of amounts against their mean."""
+        mark = self.contender(self.chosen)
+        unit = "change" if self.target.kind == "amount" else "share"
+        n, as_of = mark.ranking.n, mark.ranking.as_of
+        return Measured(value=mark.calibration_error, unit=unit, n=n, as_of=as_of)
 
     def contender(self, estimator: str) -> Contender:
         """The marks of one estimator."""

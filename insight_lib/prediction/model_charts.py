@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from insight_lib.charts import Caption, Chart, Mark, plot_bars, plot_dots, plot_tracking
-from insight_lib.findings import Measured, Prose
+from insight_lib.findings import Prose
 from insight_lib.prediction.board import Board
 from insight_lib.prediction.explain import Driver
 from insight_lib.prediction.model_story import ESTIMATOR_WORDS
@@ -66,7 +66,6 @@ def chart_calibration(
     curve = board.curve[board.curve["n"] >= minimum_cell_size].reset_index(drop=True)
     if len(curve) < 3:
         return None
-    mark = board.contender(board.chosen)
     frame = curve.assign(group=range(1, len(curve) + 1))
     return plot_tracking(
         frame,
@@ -74,12 +73,7 @@ def chart_calibration(
             id=f"calibration_{board.target.id}",
             title=Prose(
                 "Expected and observed are {error} apart on average",
-                error=Measured(
-                    value=mark.calibration_error,
-                    unit="share",
-                    n=mark.ranking.n,
-                    as_of=mark.ranking.as_of,
-                ),
+                error=board.calibration_error,
             ),
             subtitle=f"Customers who {board.target.title}, by score, {market}",
             source=source,

@@ -142,6 +142,7 @@ def describe_calibration(
     """
     mark = board.contender(board.chosen)
     n, as_of = mark.ranking.n, mark.ranking.as_of
+    error = board.calibration_error
     passes = (
         mark.calibration_error <= largest_error_share
         and abs(mark.total_ratio - 1) <= largest_total_gap_share
@@ -153,13 +154,13 @@ def describe_calibration(
             "Scores for customers who {title} are {error} off on average; their total is "
             "{total} times what came.",
             title=board.target.title,
-            error=as_share(mark.calibration_error, n, as_of),
+            error=error,
             total=Measured(value=mark.total_ratio, unit="ratio", n=n, as_of=as_of),
         ),
         verdict=Verdict.PASS if passes else Verdict.REVIEW,
         owner="analyst",
         evidence=EVIDENCE,
-        value=as_share(mark.calibration_error, n, as_of),
+        value=error,
         so_what=Prose(
             "{advice} (limits {limit} and {total} of the total).",
             advice="The model is not in use, so no budget rests on it"

@@ -161,6 +161,16 @@ def test_calibration_passes_on_both_limits(board):
         assert describe_calibration(made, **limits).verdict is verdict
 
 
+def test_amounts_may_be_off_by_more_than_their_mean(board):
+    amounts = replace(board, target=replace(board.target, kind="amount"))
+    made = with_mark(amounts, calibration_error=1.11)
+    told = describe_calibration(made, largest_error_share=0.05, largest_total_gap_share=0.1)
+    assert "are 111% off on average" in str(told.statement)
+    assert told.verdict is Verdict.REVIEW
+    chart = chart_calibration(made, minimum_cell_size=1, market="test", source="test")
+    assert chart is not None
+
+
 def test_drivers_are_named(board):
     drivers = estimate_drivers(board.documents["logistic"], board.tested.features, as_of=AS_OF)
     found = describe_driver(board, drivers)
