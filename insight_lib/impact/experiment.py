@@ -20,7 +20,13 @@ from insight_lib.impact.design import (
     check_balance,
     check_sample_ratio,
 )
-from insight_lib.impact.inputs import Campaign, campaign_frame, local_moments, with_age
+from insight_lib.impact.inputs import (
+    Campaign,
+    campaign_frame,
+    local_moments,
+    with_age,
+    with_arm,
+)
 
 HABITS = ("revenue_before", "orders_before")
 CONTACTED = "all contacted"
@@ -166,11 +172,13 @@ class Experiment:
         rows = self.frame if frame is None else frame
         return rows[rows["arm"].isin(["control", arm])]
 
+    def level_of_each(self, level: float) -> float:
+        """The level of one arm's ranges, so that those of all arms hold together (Bonferroni)."""
+        return 1 - (1 - level) / max(len(self.arms), 1)
+
     def name(self, arm: str) -> str:
         """The arm as it stands in a sentence: the campaign's name where it is the only one."""
-        if len(self.arms) == 1:
-            return self.campaign.name
-        return f"{self.campaign.name} ({arm.replace('_', ' ')})"
+        return with_arm(self.campaign.name, arm if len(self.arms) > 1 else None)
 
 
 def planned_shares(

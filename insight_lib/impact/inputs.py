@@ -68,6 +68,11 @@ def load_orders(lines: ir.Table, *, free_orders_count: bool = False) -> pd.DataF
     return frame.assign(moment=moment, day=moment.dt.normalize())
 
 
+def with_arm(campaign: str, arm: str | None) -> str:
+    """A campaign, and which of its arms, as it stands in a sentence."""
+    return campaign if arm is None else f"{campaign} ({arm.replace('_', ' ')})"
+
+
 def list_campaigns(
     campaigns: pd.DataFrame, assignments: pd.DataFrame, *, as_of: date
 ) -> tuple[Campaign, ...]:

@@ -26,6 +26,7 @@ from insight_lib.impact.agenda import Agenda, Meeting
 from insight_lib.impact.calendar import Update
 from insight_lib.impact.forecasts import Bias, ForecastRecord
 from insight_lib.impact.gaps import Gap
+from insight_lib.impact.inputs import with_arm
 from insight_lib.impact.postmortem import Cause, PlanEnding, PostMortem
 
 _PAST = ("past_scores",)
@@ -308,7 +309,7 @@ def describe_post_mortem(result: PostMortem) -> Finding:
         statement = Prose("{statement} Whether it fell short is not sure.", statement=statement)
     is_open = may_be_met or result.cause in (Cause.CHANCE, Cause.UNRECORDED)
     return Finding(
-        id=f"learning.post_mortem.{_slug(result.name)}",
+        id=f"learning.post_mortem.{_slug(with_arm(result.campaign.id, result.arm))}",
         rows=("C8.3",),
         statement=statement,
         verdict=Verdict.CANNOT_TELL if is_open else Verdict.MATTERS,

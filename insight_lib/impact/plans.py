@@ -11,7 +11,7 @@ import pandas as pd
 from insight_lib.findings import Estimate, TooFew
 from insight_lib.impact.effects import estimate_effect
 from insight_lib.impact.experiment import build_experiment
-from insight_lib.impact.inputs import Campaign, list_campaigns, local_days
+from insight_lib.impact.inputs import Campaign, list_campaigns, local_days, with_arm
 from insight_lib.impact.market_tests import TABLES, drawn, metrics_of, orders_of
 from insight_lib.impact.postmortem import (
     Limits,
@@ -86,15 +86,14 @@ def judge_plans(m: MarketView, findings: Sequence[Mapping[str, Any]]) -> JudgedP
         try:
             campaign = _test_of(plan, campaigns)
             arm = _arm_of(plan, campaign)
-            change, name, n_mine = _change(m, plan, campaign, arm, data)
+            change, n_mine = _change(m, plan, campaign, arm, data)
         except TooFew as error:
-            what = f"{plan.campaign} ({plan.arm})" if plan.arm else plan.campaign
-            unjudged.append((what, str(error)))
+            unjudged.append((with_arm(plan.campaign, plan.arm), str(error)))
             continue
         n += n_mine
-        endings[plan_ending(change, plan.expected_lift)].append(name)
+        endings[plan_ending(change, plan.expected_lift)].append(with_arm(campaign.name, plan.arm))
         records = _records(m, campaign, arm, data, findings)
-        found = hold_post_mortem(plan, campaign, change, records, name=name, limits=_limits(m))
+        found = hold_post_mortem(plan, campaign, change, records, limits=_limits(m))
         if found is not None:
             fell_short.append(found)
     return JudgedPlans(
@@ -133,8 +132,8 @@ def _arm_of(plan: Plan, campaign: Campaign) -> str:
 
 def _change(
     m: MarketView, plan: Plan, campaign: Campaign, arm: str, data: _Data
-) -> tuple[Estimate, str, int]:
-    """One arm less those left alone on the plan's metric, its name, and how many customers."""
+) -> tuple[Estimate, int]:
+    """One arm less those left alone on the plan's metric, and how many customers."""
     test = build_experiment(
         campaign,
         data.assigned,
@@ -152,7 +151,7 @@ def _change(
     if metric is None:
         raise TooFew(f"nothing is recorded of {plan.metric}, which its plan is about")
     change = estimate_effect(pair, metric, arm=arm, **drawn(m)).change
-    return change, test.name(arm), len(pair)
+    return change, len(pair)
 
 
 def _limits(m: MarketView) -> Limits:
@@ -177,9 +176,9 @@ def _records(
 ) -> Records:
     """What is on record of one arm of a campaign: customers, responses, feeds, contacts."""
     types = list(m.parameters.learning.contact_event_types)
-    mine = data.assigned[data.assigned["campaign_id"] == campaign.id]
-    mine = mine[mine["arm"].isin(["control", arm])]
-    mine = mine.drop_duplicates("customer_id")
+    everyone = data.assigned[data.assigned["campaign_id"] == campaign.id]
+    everyone = everyone.drop_duplicates("customer_id")
+    mine = everyone[everyone["arm"].isin(["control", arm])]
     bought = set(data.orders.loc[data.orders["day"] < pd.Timestamp(campaign.start), "customer_id"])
     is_gone = pd.Series(False, index=mine.index)
     if data.people is not None:
@@ -223,4 +222,5 @@ def _records(
             zone=m.zone,
         ),
         failed_checks=failed_data_checks(findings),
+        n_in_other_arms=len(everyone) - len(mine),
     )

@@ -15,7 +15,7 @@ from scipy import stats
 from insight_lib.findings import Estimate, Measured
 from insight_lib.impact.design import check_sample_ratio
 from insight_lib.impact.effects import difference
-from insight_lib.impact.inputs import Campaign, local_days
+from insight_lib.impact.inputs import Campaign, local_days, with_arm
 from insight_lib.statistics import estimate_share
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ class Records:
         lags_days: By feed, days from event to receipt of what fell into the window.
         contacts: One row per contact: customer_id, day; None where nobody wrote them down.
         failed_checks: Checks of the data that failed.
+        n_in_other_arms: Customers contacted in arms that the plan is not about; the planned share
+            of those left alone is that of the whole campaign.
     """
 
     arms: pd.DataFrame
@@ -102,6 +104,7 @@ class Records:
     lags_days: Mapping[str, pd.Series]
     contacts: pd.DataFrame | None
     failed_checks: tuple[str, ...] = ()
+    n_in_other_arms: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,19 +123,24 @@ class PostMortem:
     """One campaign that fell short, or one arm of it.
 
     Attributes:
-        name: Of campaign and arm, as it stands in a sentence.
+        arm: Named by the plan, where it is about one of several.
         effect: Of assigning a contact, whether or not it arrived.
         if_executed: The effect had everyone been reached and no one else (Bloom, 1984).
     """
 
     campaign: Campaign
-    name: str
+    arm: str | None = None
     metric: str
     plan: Measured
     effect: Estimate
     cause: Cause
     evidence: tuple[Evidence, ...]
     if_executed: Estimate | None
+
+    @property
+    def name(self) -> str:
+        """As it stands in a sentence."""
+        return with_arm(self.campaign.name, self.arm)
 
     @property
     def faults(self) -> tuple[Evidence, ...]:
@@ -142,13 +150,7 @@ class PostMortem:
 
 
 def hold_post_mortem(
-    plan: Plan,
-    campaign: Campaign,
-    effect: Estimate,
-    records: Records,
-    *,
-    limits: Limits,
-    name: str = "",
+    plan: Plan, campaign: Campaign, effect: Estimate, records: Records, *, limits: Limits
 ) -> PostMortem | None:
     """Name the cause of a shortfall from what is on record; None if the plan was met.
 
@@ -161,7 +163,6 @@ def hold_post_mortem(
 
     Args:
         effect: Of the plan's metric, contacted less left alone, in the plan's unit.
-        name: Of campaign and arm, where it is not the campaign's.
     """
     if effect.value >= plan.expected_lift:
         return None
@@ -180,7 +181,7 @@ def hold_post_mortem(
         cause = Cause.UNRECORDED if records.contacts is None else Cause.STRATEGY
     return PostMortem(
         campaign=campaign,
-        name=name or campaign.name,
+        arm=plan.arm,
         metric=plan.metric,
         plan=_measured(plan.expected_lift, effect.unit, effect),
         effect=effect,
@@ -274,13 +275,14 @@ def _data_evidence(
 ) -> tuple[Evidence, ...]:
     treated = records.arms["is_treated"].astype(bool)
     planned = {"control": plan.planned_control_share, "treated": 1 - plan.planned_control_share}
-    counts = {"control": int((~treated).sum()), "treated": int(treated.sum())}
+    n_treated = int(treated.sum()) + records.n_in_other_arms
+    counts = {"control": int((~treated).sum()), "treated": n_treated}
     found = [
         Evidence(
             area="data",
             name="share of customers left alone",
             seen=estimate_share(
-                counts["control"], len(treated), as_of=effect.as_of, level=effect.level
+                counts["control"], sum(counts.values()), as_of=effect.as_of, level=effect.level
             ),
             limit=_measured(plan.planned_control_share, "share", effect),
             is_bad=check_sample_ratio(counts, planned).p_value < _SURE,

@@ -164,7 +164,6 @@ def post_mortem(cause: Cause) -> PostMortem:
             is_randomised=True,
             n_assigned=900,
         ),
-        name="spring-2025",
         metric="has_ordered",
         plan=Measured(value=0.06, unit="share", n=900, as_of=DAY),
         effect=estimate(0.02, 0.01),
