@@ -175,7 +175,7 @@ def estimate_test(
     ]
     heavy = next((m for m in metrics if m.kind == "heavy"), None)
     # As wide as the effects of several arms, so that no number has two ranges on a page.
-    strict = 1 - (1 - level) / max(len(experiment.arms), 1)
+    strict = experiment.level_of_each(level)
     found = []
     for arm in experiment.arms:
         pair = experiment.pair(arm)
@@ -226,7 +226,7 @@ def _effects(
     effects = estimate_effects(frame, metrics, as_of=as_of, seed=seed, level=level)
     if experiment.stratum is None:
         return effects
-    strict = 1 - (1 - level) / max(len(experiment.arms), 1)
+    strict = experiment.level_of_each(level)
     within = []
     for effect in effects:
         if effect.metric.kind == "ratio":

@@ -59,8 +59,8 @@ def integrity_checks(m: MarketView, tests: MarketTests, test: Experiment) -> lis
 
 def _stratified(m: MarketView, result: ArmResult) -> Check | None:
     """Does comparing within spend bands tell the same; None where there are too few in them."""
-    metric, general = spend_of(result), m.parameters.general
-    level = 1 - (1 - general.interval_level) / len(result.experiment.arms)
+    metric = spend_of(result)
+    level = result.experiment.level_of_each(m.parameters.general.interval_level)
     effect = result.effect("revenue")
     if metric is None or effect is None or result.experiment.stratum is not None:
         return None

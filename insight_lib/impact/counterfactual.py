@@ -170,7 +170,8 @@ def estimate_counterfactual(
         )
 
     early = panel.earlier(min(panel.n_after, n // 3))
-    early_gap = early.series(early.treated) - expect(early)
+    early_expected = expect(early)
+    early_gap = early.series(early.treated) - early_expected
     early_pretended = [early.pretend(group) for group in groups]
     early_errors = [
         (p.series(p.treated) - expect(p))[early.n_before :].mean() for p in early_pretended
@@ -201,7 +202,7 @@ def estimate_counterfactual(
             float(early_gap[early.n_before :].mean()),
             early_half,
             unit,
-            per=float(expect(early)[early.n_before :].mean()),
+            per=float(early_expected[early.n_before :].mean()),
         ),
         leave_one_out=(min(left_out), max(left_out)),
     )

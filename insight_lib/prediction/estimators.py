@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from insight_lib.prediction.scorer import MISSING, SMALL_QUANTILE, signed_log
+from insight_lib.prediction.scorer import MISSING, signed_log
 from insight_lib.statistics import Floats
 
 Kind = Literal["binary", "amount"]
@@ -25,6 +25,7 @@ Kind = Literal["binary", "amount"]
 _MOST_LEVELS = 20
 _FEWEST_PER_LEVEL = 20
 _SKEW = 2.0  # beyond it, a linear model sees the logarithm
+_SMALL_QUANTILE = 0.05  # of its sizes: the unit in which it is put on the log scale
 _PENALTY = 0.003  # L2 on scaled inputs, against the mean loss
 _BOOSTING: dict[str, Any] = {
     "max_iter": 80,
@@ -115,7 +116,7 @@ def _linear(
         )
         if is_skewed:
             # In units of its own small values: euros and cents give the same model.
-            terms[-1]["unit"] = float(np.quantile(np.abs(known[known != 0]), SMALL_QUANTILE))
+            terms[-1]["unit"] = float(np.quantile(np.abs(known[known != 0]), _SMALL_QUANTILE))
             filled = signed_log(filled, terms[-1]["unit"])
         columns = [filled, is_missing.astype(float)] if entry["has_indicator"] else [filled]
         blocks.append(np.column_stack(columns))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from insight_lib.findings import TooFew
-from insight_lib.prediction.scorer import FORMAT, score
+from insight_lib.prediction.scorer import FORMAT, score, signed_log
 
 Floats = NDArray[np.float64]
 
@@ -259,10 +259,6 @@ def _intercept(document: dict[str, Any], features: pd.DataFrame, rate: float) ->
     return (low + high) / 2
 
 
-def _signed_log(x: Floats) -> Floats:
-    return np.asarray(np.sign(x) * np.log1p(np.abs(x)))
-
-
 def _spread(column: pd.Series) -> tuple[float, float, float, float] | None:
     """Centre and spread on the log scale, and limits; None where nothing varies."""
     if not pd.api.types.is_numeric_dtype(column):
@@ -272,7 +268,7 @@ def _spread(column: pd.Series) -> tuple[float, float, float, float] | None:
     if len(x) < len(column) / 2:
         return None
     lower, upper = (float(q) for q in np.quantile(x, [_TAIL, 1 - _TAIL]))
-    logged = _signed_log(np.clip(x, lower, upper))
+    logged = signed_log(np.clip(x, lower, upper), 1.0)
     spread = float(logged.std())
     if spread <= 1e-9:
         return None
@@ -283,7 +279,7 @@ def _standardised(column: pd.Series) -> Floats:
     """Log scale, mean zero, spread one; missing values stand at the mean."""
     centre, spread, lower, upper = _spread(column) or (0.0, 1.0, 0.0, 0.0)
     x = column.to_numpy(dtype=float)
-    z = (_signed_log(np.clip(x, lower, upper)) - centre) / spread
+    z = (signed_log(np.clip(x, lower, upper), 1.0) - centre) / spread
     return np.asarray(np.where(np.isfinite(x), z, 0.0))
 
 

@@ -25,7 +25,6 @@ class Columns(Protocol):
 
 
 FORMAT = 1
-SMALL_QUANTILE = 0.05  # a small value, where a skewed input is put on a log scale
 MISSING = "(missing)"  # the level of a text that is not there
 _CHUNK_ROWS = 65_536
 _TINY = 1e-7

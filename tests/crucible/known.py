@@ -6,6 +6,7 @@ not so, how often its range holds what is so, how often it finds what was plante
 
 from __future__ import annotations
 
+import inspect
 import re
 import tempfile
 import traceback
@@ -86,8 +87,8 @@ class KnownWorld:
     numbers: Mapping[str, float | str] = field(default_factory=dict)
 
 
-def _claims(stage: str, says: tuple[str, ...], *ids: str) -> dict[str, Claim]:
-    return {i: Claim(stage=stage, ids=i, says=says) for i in ids}
+def _claims(stage: str, says: tuple[str, ...], *ids: str, **more: Any) -> dict[str, Claim]:
+    return {i: Claim(stage=stage, ids=i, says=says, **more) for i in ids}
 
 
 _TEST = r"impact\.{}\.spring(\..*)?"
@@ -129,9 +130,7 @@ WATCH = {
     **_claims(
         "monitoring", ("fail",), r"monitoring\.surprise\.\w+", r"monitoring\.performance\.\w+"
     ),
-    r"monitoring\.slice\.\w+": Claim(
-        stage="monitoring", ids=r"monitoring\.slice\.\w+", is_rare=True
-    ),
+    **_claims("monitoring", ("matters",), r"monitoring\.slice\.\w+", is_rare=True),
 }
 EFFECTS = _claims(
     "impact",
@@ -155,17 +154,11 @@ LOTTERY_CHECKS = _claims(
     _TEST.format("carry_over"),
 )
 PROGRAMME = _claims("impact", ("matters",), r"impact\.programme", r"impact\.counterfactual")
-BORROWED = {
-    r"features\.borrowed_\w+": Claim(stage="transfer", ids=r"features\.borrowed_\w+", direction=1)
-}
+BORROWED = _claims("transfer", ("matters",), r"features\.borrowed_\w+", direction=1)
 LEANS = {
     **_claims("learning", ("review", "matters"), r"learning\.forecast\.\w+"),
-    r"learning\.slope\.\w+": Claim(
-        stage="learning", ids=r"learning\.slope\.\w+", says=("review",), beyond=1.0
-    ),
-    r"learning\.forecast_groups\.\w+": Claim(
-        stage="learning", ids=r"learning\.forecast_groups\.\w+", is_rare=True
-    ),
+    **_claims("learning", ("review",), r"learning\.slope\.\w+", beyond=1.0),
+    **_claims("learning", ("matters",), r"learning\.forecast_groups\.\w+", is_rare=True),
 }
 
 ALL = (
@@ -364,8 +357,8 @@ WORLDS: Mapping[str, KnownWorld] = {
 
 def prints_of(known: KnownWorld) -> dict[str, str]:
     """The state of the code of each stage, and of what makes the world."""
-    makers = ("shops.py",) if known.make is not make_sisters else ("shops.py", "sisters.py")
-    return results.fingerprints(*makers, also=repr(known.plant))
+    maker = Path(inspect.getfile(known.make)).name
+    return results.fingerprints(*{"shops.py", maker}, also=repr(known.plant))
 
 
 def tasks(
@@ -393,7 +386,7 @@ def try_once(task: tuple[str, int, tuple[str, ...]]) -> tuple[str, list[str], fl
     world = worlds[0]
     try:
         with tempfile.TemporaryDirectory() as folder:
-            outcome = put_through(Path(folder), worlds, stages=results.to_run(stale, wanted))
+            outcome = put_through(Path(folder), worlds, stages=results.to_run(stale, known.stages))
             stages = judge(outcome, world, prints)
     except Exception as error:
         return f"{name} {seed}", [f"{error!r} {traceback.format_exc(limit=-3)}"], 0.0
