@@ -34,8 +34,8 @@ def describe_data(market: Market, *, said: Sequence[str] = ()) -> list[Check | G
     stage = market.request.stage
     found: list[Check | Gate] = []
     for name, entry in sorted(manifest.tables.items()):
-        lost = 0 if name in said else entry.quarantined
-        if lost or entry.kept or entry.corrected:
+        lost = 0 if name in said else entry.lost
+        if lost or entry.copies or entry.kept or entry.corrected:
             found.append(_rows(stage, name, entry, lost, market))
     found += [_refused(stage, name, why, market) for name, why in manifest.refused.items()]
     links = [Link(**entry) for entry in manifest.links]
@@ -50,9 +50,10 @@ def _measured(value: float, n: int, market: Market) -> Measured:
 
 
 def _rows(stage: str, name: str, entry: TableEntry, lost: int, market: Market) -> Check:
-    n = entry.loaded + entry.quarantined + entry.superseded
+    n = entry.in_scope
     share = lost / max(n, 1)
     is_whole = share <= _LARGEST_LOST_SHARE
+    has_many_copies = entry.copies > _LARGEST_LOST_SHARE * n
     parts: list[Prose] = []
     if lost:
         parts.append(
@@ -62,6 +63,14 @@ def _rows(stage: str, name: str, entry: TableEntry, lost: int, market: Market) -
                 all=counted(n, n, market.as_of),
                 name=name,
                 share=_measured(share, n, market),
+            )
+        )
+    if entry.copies:
+        parts.append(
+            Prose(
+                "{n} rows of {name} came more than once, the same in all, and count once",
+                n=counted(entry.copies, n, market.as_of),
+                name=name,
             )
         )
     if entry.corrected:
@@ -84,14 +93,17 @@ def _rows(stage: str, name: str, entry: TableEntry, lost: int, market: Market) -
         id=f"{stage}.data.{name}",
         rows=("C2.1",),
         statement=_joined(parts),
-        verdict=Verdict.PASS if is_whole else Verdict.REVIEW,
+        verdict=Verdict.PASS if is_whole and not has_many_copies else Verdict.REVIEW,
         owner="data-engineer",
         evidence=(name,),
         value=_measured(share, n, market),
         good="down",
         so_what=Prose(
             "{advice}",
-            advice="No action."
+            advice="If they are not copies (the same thing bought twice), the key lacks what tells "
+            "them apart: declare it, such as a line number."
+            if is_whole and has_many_copies
+            else "No action."
             if not lost
             else "Too few to change a total."
             if is_whole

@@ -444,12 +444,12 @@ class Market:
         return with_consent(table, customer, then, consents, rule=rule)
 
     def unread(self, name: str) -> tuple[int, int]:
-        """Rows of a table's deliveries that could not be read, and all rows in scope."""
+        """Rows of a table's deliveries that are in no total, and all rows in scope."""
         manifest = read_manifest(self.root.parent.parent, self.config.region, self.id)
         entry = manifest.tables.get(name) if manifest else None
         if entry is None:
             return 0, 0
-        return entry.quarantined, entry.loaded + entry.quarantined + entry.superseded
+        return entry.lost, entry.in_scope
 
     def lacking(self, name: str, otherwise: str) -> str:
         """Why a table that was delivered may not be read; `otherwise` where it never came."""

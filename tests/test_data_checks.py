@@ -40,6 +40,22 @@ def test_rows_in_quarantine_stand_on_the_page(
     assert f"{bad} of {99 + bad} rows of transactions" in str(check.statement)
 
 
+@pytest.mark.parametrize(("copies", "verdict"), [(1, Verdict.PASS), (11, Verdict.REVIEW)])
+def test_a_row_that_came_twice_is_in_the_total_once_and_nothing_is_lost(
+    folder: ProjectFolder, copies: int, verdict: Verdict
+) -> None:
+    """Rows twice said "could not be loaded", and totals were no longer called whole."""
+    once = orders(99)
+    folder.write("raw/transactions.csv", once + "".join(once.splitlines(True)[1 : 1 + copies]))
+    market = opened(folder)
+    (check,) = describe_data(market)
+    assert check.verdict is verdict
+    assert str(check.statement).startswith(f"{copies} rows of transactions came more than once")
+    assert check.value is not None
+    assert check.value.value == 0
+    assert market.unread("transactions") == (0, 99 + copies)
+
+
 @pytest.mark.case("15")
 def test_keys_that_do_not_meet_set_the_other_table_aside(folder: ProjectFolder) -> None:
     folder.market(sources=TRANSACTIONS_YAML + CUSTOMERS_YAML)

@@ -25,6 +25,8 @@ _LARGEST_REFUSED_SHARE = 0.5
 _FEWEST_ROWS = 10
 _REASONS_SHOWN = 3
 REPEATED = ": the same "
+# End of the reason for which a row is set aside that is in the table once already.
+COPY = f"{REPEATED}row again"
 # A market has to have something in these; another table may well be empty.
 _NEVER_EMPTY = ("transactions", "customers", "contracts", "products")
 
@@ -99,9 +101,10 @@ def check_replaceable(
         SourceFault: What is wrong, and what to do.
     """
     first = "; ".join(f"{reason} ({n:,})" for reason, n in list(reasons.items())[:_REASONS_SHOWN])
-    if schema.name == "consents" and quarantined:
+    lost = quarantined - sum(n for reason, n in reasons.items() if reason.endswith(COPY))
+    if schema.name == "consents" and lost:
         raise SourceFault(
-            f"{where}: {quarantined:,} of {rows_in:,} rows could not be loaded: {first}; "
+            f"{where}: {lost:,} of {rows_in:,} rows could not be loaded: {first}; "
             "a lost refusal leaves a person opted in, so none is loaded; correct the rows"
         )
     stays = "; the last good table stays" if rows_before else ""

@@ -27,7 +27,7 @@ from insight_lib.lake.contract import (
     map_columns,
     quoted,
 )
-from insight_lib.lake.deliveries import FileSeen, check_replaceable, look_at
+from insight_lib.lake.deliveries import COPY, FileSeen, check_replaceable, look_at
 from insight_lib.lake.faults import SourceFault as SourceFault
 from insight_lib.lake.faults import shown
 from insight_lib.lake.links import alike_keys, measure_links
@@ -562,7 +562,7 @@ def _set_aside_versions(
     )
     connection.execute(
         f"INSERT INTO bad SELECT source_row, [CASE variants WHEN 1 "
-        f"THEN '{words}: the same row again' ELSE '{words}: the same key with other values, "
+        f"THEN '{words}{COPY}' ELSE '{words}: the same key with other values, "
         "delivered together' END], raw FROM versions "
         "WHERE newness = newest AND (variants > 1 OR nth > 1)"
     )

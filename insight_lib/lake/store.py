@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
+from insight_lib.lake.deliveries import COPY
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -67,9 +69,18 @@ class TableEntry:
         return self.loaded + self.kept
 
     @property
-    def quarantined_share(self) -> float:
-        """Of the rows in scope, those that could not be loaded."""
-        return self.quarantined / max(self.loaded + self.quarantined + self.superseded, 1)
+    def in_scope(self) -> int:
+        return self.loaded + self.quarantined + self.superseded
+
+    @property
+    def copies(self) -> int:
+        """Of the quarantined rows, those that repeat a row which was loaded: nothing is lost."""
+        return sum(n for reason, n in self.reasons.items() if reason.endswith(COPY))
+
+    @property
+    def lost(self) -> int:
+        """Rows in scope that are in no total."""
+        return self.quarantined - self.copies
 
 
 @dataclass(frozen=True, kw_only=True)

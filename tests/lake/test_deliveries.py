@@ -54,6 +54,9 @@ def test_a_consent_that_cannot_be_read_stops_its_table(
     assert reason in str(second.fault)
     assert second.entry == first.entry
     assert table_of(folder, "consents").num_rows == 1
+    folder.write("raw/consents.csv", CONSENTS + CONSENTS.splitlines(True)[1])
+    assert ingest(folder).fault is None, "a refusal that came twice is not lost"
+    assert table_of(folder, "consents").num_rows == 1
 
 
 @pytest.mark.parametrize("content", ["", "o1,1,c1,yesterday,p1,1,1\n"], ids=["no row", "no good"])
