@@ -10,7 +10,7 @@ from typing import Any
 
 from insight_lib.findings import Check, Gate, Measured, Prose, Verdict, counted
 from insight_lib.lake.links import Link, is_broken
-from insight_lib.lake.store import TableEntry, read_manifest
+from insight_lib.lake.store import TableEntry
 from insight_lib.market import Market
 
 # Up to this share of a delivery in quarantine a total is still called whole.
@@ -27,11 +27,10 @@ def describe_data(market: Market, *, said: Sequence[str] = ()) -> list[Check | G
         One check per table of which rows are in quarantine, were given anew or kept, and one per
         link that finds few partners; consents that name nobody are a gate before any contact.
     """
-    lake = market.root.parent.parent
-    manifest = read_manifest(lake, market.root.parent.name, market.id)
+    manifest = market.manifest()
     if manifest is None:
         return []
-    stage = market.request.stage
+    stage = market.stage.id
     found: list[Check | Gate] = []
     for name, entry in sorted(manifest.tables.items()):
         lost = 0 if name in said else entry.lost

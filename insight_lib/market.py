@@ -11,8 +11,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
+from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -22,6 +22,7 @@ from insight_lib.lake.decisions import read_decisions
 from insight_lib.lake.links import why_absent
 from insight_lib.lake.store import (
     LakeError,
+    Manifest,
     empty_table,
     market_root,
     read_manifest,
@@ -30,11 +31,12 @@ from insight_lib.lake.store import (
     write_atomically,
     write_table,
 )
-from insight_lib.market_model import MarketConfig, Residency
+from insight_lib.market_model import Jurisdiction, MarketConfig
 from insight_lib.market_request import Refused, Request, interactive_request, run_request
-from insight_lib.parameter_model import Parameters
-from insight_lib.parameters import append_to_register, find_root, load_project
-from insight_lib.registers import Registers, Role
+from insight_lib.pages import Pages
+from insight_lib.parameter_model import Parameters, Stage
+from insight_lib.parameters import Project, append_to_register, find_root, load_project
+from insight_lib.registers import Purpose, Registers, Role
 from insight_lib.schema import TABLES, Tag
 
 if TYPE_CHECKING:
@@ -51,38 +53,43 @@ class Unavailable(LookupError):
 
 
 @dataclass
-class Market:
+class Market(Pages):
     """One market as one stage may see it."""
 
-    config: MarketConfig
-    parameters: Parameters
-    registers: Registers
+    project: Project
+    stage: Stage
     request: Request
-    root: Path
-    project_root: Path
-    purpose: str
-    publishes: tuple[str, ...]
-    publishes_aggregates: tuple[str, ...]
-    reads_aggregates: tuple[str, ...]
-    segment_tables: frozenset[str]
-    keeps: tuple[str, ...]
-    reads_decisions: tuple[str, ...]
-    after: tuple[str, ...]
-    today: date
-    own_tables: Mapping[str, str]
-    used_for: Mapping[str, str]
-    consent_rules: Mapping[str, str]
-    residency: Residency
     _used: dict[str, Any] = field(default_factory=lambda: {"tables": {}, "published": {}})
     _connection: Any = None
     _expressions: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        return f"{self.config.title}, data to {self.as_of}, {self.purpose} ({self.role_id})"
+        return f"{self.title}, data to {self.as_of}, {self.stage.purpose} ({self.request.role})"
 
     @property
     def id(self) -> str:
-        return self.config.id
+        return self.request.market
+
+    @property
+    def config(self) -> MarketConfig:
+        return self.project.market(self.id)
+
+    @property
+    def registers(self) -> Registers:
+        return self.project.registers
+
+    @property
+    def jurisdiction(self) -> Jurisdiction:
+        return self.project.jurisdictions[self.config.jurisdiction]
+
+    @cached_property
+    def parameters(self) -> Parameters:
+        return self.project.resolve(self.id, self.request.overrides)
+
+    @property
+    def root(self) -> Path:
+        """Where the market's tables stand, in its region."""
+        return market_root(self.project.lake_dir, self.config.region, self.id)
 
     @property
     def title(self) -> str:
@@ -104,10 +111,6 @@ class Market:
     @property
     def segment(self) -> str | None:
         return self.request.segment
-
-    @property
-    def role_id(self) -> str:
-        return self.request.role
 
     @property
     def versions(self) -> Mapping[str, int]:
@@ -152,9 +155,9 @@ class Market:
         import pandas as pd
         import pyarrow as pa
 
-        if name not in self.publishes:
+        if name not in self.stage.publishes + self.stage.may_publish:
             raise Refused(
-                f"stage {self.request.stage} does not publish {name!r}; "
+                f"stage {self.stage.id} does not publish {name!r}; "
                 "declare it under `publishes` in parameters/lifecycle.yaml"
             )
         if isinstance(frame, pa.Table):
@@ -181,7 +184,7 @@ class Market:
             self.root / stored,
             data,
             {
-                "stage": self.request.stage,
+                "stage": self.stage.id,
                 "as_of": self.as_of.isoformat(),
                 "inputs": json.dumps(lineage, sort_keys=True),
                 "sources": json.dumps(sorted(sources)),
@@ -204,9 +207,9 @@ class Market:
             Refused: The stage does not declare it, it has no `n`, it holds a column that
                 names or describes one person, or it is larger than an aggregate is.
         """
-        if name not in self.publishes_aggregates:
+        if name not in self.stage.publishes_aggregates:
             raise Refused(
-                f"stage {self.request.stage} does not give {name!r} to other markets; "
+                f"stage {self.stage.id} does not give {name!r} to other markets; "
                 "declare it under `publishes_aggregates` in parameters/lifecycle.yaml"
             )
         personal = {
@@ -222,7 +225,7 @@ class Market:
         if len(kept) > _LARGEST_AGGREGATE:
             raise Refused(f"aggregate {name!r} has {len(kept):,} rows; that is not an aggregate")
         if not self.request.has_overrides:  # a trial of one market is not what others go by
-            write_aggregate(self.root.parent.parent, name, self.id, self.as_of, kept)
+            write_aggregate(self.project.lake_dir, name, self.id, self.as_of, kept)
 
     def aggregates(self, name: str) -> pd.DataFrame:
         """What the other declared markets gave last, up to `as_of`: market, as_of, their columns.
@@ -230,21 +233,22 @@ class Market:
         Raises:
             Refused: The stage does not declare that it reads it.
         """
-        if name not in self.reads_aggregates:
+        if name not in self.stage.reads_aggregates:
             raise Refused(
-                f"stage {self.request.stage} does not read {name!r}; "
+                f"stage {self.stage.id} does not read {name!r}; "
                 "declare it under `reads_aggregates` in parameters/lifecycle.yaml"
             )
-        markets = {p.stem for p in (self.project_root / "parameters/markets").glob("*.yaml")}
-        return read_aggregates(self.root.parent.parent, name, markets - {self.id}, until=self.as_of)
+        markets = {p.stem for p in (self.project.parameters_dir / "markets").glob("*.yaml")}
+        return read_aggregates(self.project.lake_dir, name, markets - {self.id}, until=self.as_of)
 
     def _open(self, name: str) -> ir.Table:
         role = self._role()
-        owner = self.own_tables.get(name, self.request.stage)
-        if owner != self.request.stage:
+        owner = self.project.publisher(name)
+        if owner and name in owner.own_tables and owner.id != self.stage.id:
             raise Refused(
-                f"{name!r} holds scores that nobody has released yet; only stage {owner} reads it "
-                "(parameters/lifecycle.yaml, `own_tables`). Read `scores` for what is released"
+                f"{name!r} holds scores that nobody has released yet; only stage {owner.id} "
+                "reads it (parameters/lifecycle.yaml, `own_tables`). "
+                "Read `scores` for what is released"
             )
         if name not in self.request.versions:
             where = self.lacking(
@@ -253,7 +257,7 @@ class Market:
             if name not in TABLES:
                 where = f"run the stage that publishes {name}"
             raise Unavailable(f"{self.id} has no table {name!r}; {where}")
-        self._check_licence(name, self.purpose)
+        self._check_licence(name, self.stage.purpose)
         table = self._raw(name)
         table = self._restrict(name, table, role)
         self._used["tables"][name] = {
@@ -266,7 +270,9 @@ class Market:
 
     def _folder(self, name: str) -> Path:
         """Where a table stands; a segment's run reads what the same segment's run published."""
-        if self.segment and name in self.segment_tables:
+        owner = self.project.publisher(name)
+        # `segments` says who is in a segment, so it is of the whole market.
+        if self.segment and owner and owner.per_segment and name != "segments":
             return self.root / f"{name}@{self.segment}"
         return self.root / name
 
@@ -283,18 +289,19 @@ class Market:
         )
 
     def _role(self) -> Role:
-        role = self.registers.roles.get(self.role_id)
+        role = self.registers.roles.get(self.request.role)
         known = "parameters/registers/roles.yaml"
         if role is None:
-            raise Refused(f"role {self.role_id!r} is not in {known}; add it or choose another")
+            raise Refused(f"role {self.request.role!r} is not in {known}; add it or choose another")
         if "all" not in role.markets and self.id not in role.markets:
-            raise Refused(f"role {self.role_id!r} may not read {self.id}: {known}, `markets`")
-        if self.purpose not in role.purposes:
-            raise Refused(
-                f"role {self.role_id!r} may not work for {self.purpose}: {known}, `purposes`"
-            )
+            raise Refused(f"role {self.request.role!r} may not read {self.id}: {known}, `markets`")
+        if self.stage.purpose not in role.purposes:
+            what = f"role {self.request.role!r} may not work for {self.stage.purpose}"
+            raise Refused(f"{what}: {known}, `purposes`")
         if role.expires and self.as_of > role.expires:
-            raise Refused(f"role {self.role_id!r} expired on {role.expires}: {known}, `expires`")
+            raise Refused(
+                f"role {self.request.role!r} expired on {role.expires}: {known}, `expires`"
+            )
         return role
 
     def _sources_of(self, name: str) -> list[str]:
@@ -304,7 +311,7 @@ class Market:
         sources = read_sources(self._folder(name), self.request.versions[name])
         return [table for table in sources if table in self.config.sources]
 
-    def _check_licence(self, name: str, purpose: str) -> None:
+    def _check_licence(self, name: str, purpose: Purpose) -> None:
         source = self.config.sources.get(name)
         if source is None:  # derived: the licences of what it was made from go with it
             for made_from in self._sources_of(name):
@@ -314,7 +321,7 @@ class Market:
             self.registers.licences[source.licence],
             purpose=purpose,
             country=self.config.country,
-            today=self.today,
+            today=self.project.today,
         ):
             where = f"parameters/registers/licences.yaml, {source.licence}"
             raise Refused(f"{self.id}.{name}: {reason} ({where})")
@@ -330,9 +337,10 @@ class Market:
         customer = schema.customer if schema else "customer_id"
         if customer and customer in table.columns:
             if name != "consents":
-                table = self._with_consent(table, customer, self.purpose)
-                if use := self.used_for.get(name):  # made to be used so, whoever reads it
-                    table = self._with_consent(table, customer, use)
+                table = self._with_consent(table, customer, self.stage.purpose)
+                owner = self.project.publisher(name)
+                if owner and name in owner.used_for:  # made to be used so, whoever reads it
+                    table = self._with_consent(table, customer, owner.used_for[name])
             if name not in ("segments", "consents"):
                 table = self._in_segment(table, customer)
         hidden = set(self.config.removed_columns.get(name, ()))
@@ -353,7 +361,7 @@ class Market:
         members = members.filter(members.segment == self.segment)
         return table.semi_join(members, table[customer] == members.customer_id)
 
-    def consenting(self, table: ir.Table, purpose: str) -> ir.Table:
+    def consenting(self, table: ir.Table, purpose: Purpose) -> ir.Table:
         """The rows of a table whose customers agree to a further purpose, e.g. `activation`.
 
         Raises:
@@ -371,9 +379,9 @@ class Market:
         Raises:
             Refused: The stage does not declare it under `keeps`.
         """
-        if name not in self.keeps:
+        if name not in self.stage.keeps:
             raise Refused(
-                f"stage {self.request.stage} does not keep {name!r}; "
+                f"stage {self.stage.id} does not keep {name!r}; "
                 "declare it under `keeps` in parameters/lifecycle.yaml"
             )
         folder = self.root / f"_{name}"
@@ -386,9 +394,9 @@ class Market:
         Raises:
             Refused: The stage does not declare it under `reads_decisions`.
         """
-        if subject not in self.reads_decisions:
+        if subject not in self.stage.reads_decisions:
             raise Refused(
-                f"stage {self.request.stage} does not read decisions on {subject!r}; "
+                f"stage {self.stage.id} does not read decisions on {subject!r}; "
                 "declare it under `reads_decisions` in parameters/lifecycle.yaml"
             )
         rows = read_decisions(self.root, subject)
@@ -404,12 +412,12 @@ class Market:
             As in findings.json, each with its `stage` and `as_of`; of the stages that this one
             declares under `after`, in that order.
         """
-        folder = self.project_root / "reports" / self.id
+        folder = self.project.reports_dir / self.id
         today = self.as_of.isoformat()
         days = sorted(p.name for p in folder.glob("????-??-??") if p.name < today)
         for day in reversed(days) if before else [today]:
             found = []
-            for stage in self.after:
+            for stage in self.stage.after:
                 path = folder / day / stage / "findings.json"
                 if path.is_file():
                     head = {"stage": stage, "as_of": day}
@@ -427,10 +435,10 @@ class Market:
         Raises:
             ParameterFaults: The register would not be valid with it; nothing is written.
         """
-        append_to_register(self.project_root, register, entry)
+        append_to_register(self.project.root, register, entry)
 
-    def _with_consent(self, table: ir.Table, customer: str, purpose: str) -> ir.Table:
-        rule = self.consent_rules[purpose]
+    def _with_consent(self, table: ir.Table, customer: str, purpose: Purpose) -> ir.Table:
+        rule = self.jurisdiction.consent[purpose]
         if not self.has("consents"):
             if rule == "opt_in":
                 raise Refused(
@@ -443,9 +451,13 @@ class Market:
         then = consents.filter(self._has_come(consents.decided_at))
         return with_consent(table, customer, then, consents, rule=rule)
 
+    def manifest(self) -> Manifest | None:
+        """What the last ingest saw, kept and refused."""
+        return read_manifest(self.project.lake_dir, self.config.region, self.id)
+
     def unread(self, name: str) -> tuple[int, int]:
         """Rows of a table's deliveries that are in no total, and all rows in scope."""
-        manifest = read_manifest(self.root.parent.parent, self.config.region, self.id)
+        manifest = self.manifest()
         entry = manifest.tables.get(name) if manifest else None
         if entry is None:
             return 0, 0
@@ -453,8 +465,7 @@ class Market:
 
     def lacking(self, name: str, otherwise: str) -> str:
         """Why a table that was delivered may not be read; `otherwise` where it never came."""
-        manifest = read_manifest(self.root.parent.parent, self.config.region, self.id)
-        return why_absent(manifest, name) or otherwise
+        return why_absent(self.manifest(), name) or otherwise
 
     def coverage(self, name: str) -> tuple[int, int]:
         """How many customers of a table this run may read, and how many there are.
@@ -552,45 +563,10 @@ def open_market(
             f"({request.as_of}); choose an earlier day or ingest newer data"
         )
     request = replace(
-        request,
-        as_of=asked or request.as_of,
-        segment=segment,
-        has_overrides=bool(overrides),
+        request, as_of=asked or request.as_of, segment=segment, overrides=dict(overrides or {})
     )
-    declared = project.stages[stage]
-    opened = Market(
-        config=config,
-        parameters=project.resolve(market, overrides),
-        registers=project.registers,
-        request=request,
-        root=market_root(project.lake_dir, config.region, market),
-        project_root=root,
-        purpose=declared.purpose,
-        publishes=declared.publishes + declared.may_publish,
-        publishes_aggregates=declared.publishes_aggregates,
-        reads_aggregates=declared.reads_aggregates,
-        segment_tables=frozenset(
-            name
-            for other in project.stages.values()
-            if other.per_segment
-            for name in (*other.publishes, *other.may_publish)
-            if name != "segments"  # says who is in a segment, so it is of the whole market
-        ),
-        today=project.today,
-        keeps=declared.keeps,
-        reads_decisions=declared.reads_decisions,
-        after=declared.after,
-        own_tables=MappingProxyType(
-            {name: other.id for other in project.stages.values() for name in other.own_tables}
-        ),
-        used_for=MappingProxyType(
-            {n: str(use) for o in project.stages.values() for n, use in o.used_for.items()}
-        ),
-        residency=project.jurisdictions[config.jurisdiction].residency,
-        consent_rules=MappingProxyType(
-            {str(k): str(v) for k, v in project.jurisdictions[config.jurisdiction].consent.items()}
-        ),
-    )
+    opened = Market(project=project, stage=project.stages[stage], request=request)
+    assert opened.parameters  # unknown overrides are refused here, before any work
     opened._record()
     return opened
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from insight_lib.lake.links import set_aside
 from insight_lib.lake.store import (
@@ -36,7 +37,11 @@ class Request:
     role: str
     versions: Mapping[str, int]
     record: Path | None
-    has_overrides: bool = False
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def has_overrides(self) -> bool:
+        return bool(self.overrides)
 
 
 def run_request(market: str, stage: str) -> Request | None:

@@ -248,6 +248,8 @@ class Stage(Model):
         own_tables: Of what it publishes, the tables that no other stage may read.
         used_for: Of what it publishes, the tables made for a purpose of their own; who does not
             agree to it is not in them for any reader.
+        package: Of `insight_lib`, that holds its analyses and words; its own id where left out.
+        parameters: The section of `defaults.yaml` that it reads; its own id where left out.
     """
 
     id: Id
@@ -268,6 +270,8 @@ class Stage(Model):
     reads_decisions: tuple[Id, ...] = ()
     own_tables: tuple[Id, ...] = ()
     used_for: dict[Id, Purpose] = {}
+    package: Id | None = None
+    parameters: Id | None = None
 
 
 class Lifecycle(Model):

@@ -6,7 +6,6 @@ every file; a market with a fault is set aside and never stops another.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
@@ -18,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
-from pydantic import BaseModel, ValidationError, create_model
+from pydantic import BaseModel, create_model
 
 from insight_lib import strict_yaml
 from insight_lib.market_model import Jurisdiction, MarketConfig, expand
@@ -27,6 +26,7 @@ from insight_lib.parameter_names import unknown_names
 from insight_lib.registers import REGISTERS, Model, Registers, Sentence
 from insight_lib.strict_yaml import Document, Fault, KeyPath
 from insight_lib.today import read_today
+from insight_lib.yaml_models import unknown, validate
 
 M = TypeVar("M", bound=BaseModel)
 MARKET_ID = re.compile(r"[a-z]{2}-[a-z0-9]+(-[a-z0-9]+)*")
@@ -66,6 +66,17 @@ class Project:
     def lake_dir(self) -> Path:
         return self.root / "data"
 
+    @property
+    def published(self) -> frozenset[str]:
+        """Every table that a stage may publish."""
+        stages = self.stages.values()
+        return frozenset(t for s in stages for t in (*s.publishes, *s.may_publish))
+
+    def publisher(self, table: str) -> Stage | None:
+        """The stage that publishes a table, None where none does."""
+        stages = self.stages.values()
+        return next((s for s in stages if table in (*s.publishes, *s.may_publish)), None)
+
     def market(self, market_id: str) -> MarketConfig:
         """The market called `market_id`.
 
@@ -76,7 +87,7 @@ class Project:
             return self.markets[market_id]
         if market_id in self.faults:
             raise ParameterFaults(self.faults[market_id])
-        raise ParameterFaults([_unknown("--market", market_id, [*self.markets, *self.faults])])
+        raise ParameterFaults([unknown("--market", market_id, [*self.markets, *self.faults])])
 
     def resolve(self, market_id: str, overrides: Mapping[str, Any] | None = None) -> Parameters:
         """The parameters of one market: defaults, jurisdiction, market, then `overrides`.
@@ -98,12 +109,12 @@ class Project:
             section, _, name = key.partition(".")
             if name not in merged.get(section, {}):
                 known = [f"{s}.{n}" for s, entries in merged.items() for n in entries]
-                faults.append(_unknown("--set", key, known))
+                faults.append(unknown("--set", key, known))
             else:
                 merged[section][name] = value
         if faults:
             raise ParameterFaults(faults)
-        parameters = _validate(Parameters, Document("--set", merged), merged, faults=faults)
+        parameters = validate(Parameters, Document("--set", merged), merged, faults=faults)
         if parameters is None:
             raise ParameterFaults(faults)
         return parameters
@@ -233,7 +244,7 @@ def append_to_register(root: Path, register: str, entry: str) -> None:
         if not faults:
             part = Document(document.file, {register: document.data})
             part.lines.update({(register, *p): n for p, n in document.lines.items()})
-            _validate(Registers, part, part.data, faults=faults)
+            validate(Registers, part, part.data, faults=faults)
         if faults:
             raise ParameterFaults(faults)
         beside.replace(path)
@@ -245,13 +256,6 @@ def describe_defaults(root: Path) -> dict[str, dict[str, dict[str, Any]]]:
     """Every parameter with its default `value`, `unit` and `meaning`, by section."""
     data = strict_yaml.load(root / "parameters" / "defaults.yaml", "parameters/defaults.yaml").data
     return data if isinstance(data, dict) else {}
-
-
-def _unknown(where: str, got: str, known: Iterable[str]) -> Fault:
-    known = sorted(known)
-    close = difflib.get_close_matches(got, known, n=1, cutoff=0.5)
-    fix = f"did you mean {close[0]}?" if close else f"use one of: {', '.join(known[:12]) or '-'}"
-    return Fault(where, 0, "name", strict_yaml.shown(got), "a known name", fix)
 
 
 class _Reader:
@@ -279,19 +283,19 @@ class _Reader:
             if document and not document.faults:
                 self.faults.append(_empty(document))
             return None
-        return _validate(model, document, document.data, faults=self.faults)
+        return validate(model, document, document.data, faults=self.faults)
 
     def defaults(self) -> dict[str, dict[str, Any]]:
         document = self.document("defaults.yaml")
         if document is None:
             return {}
-        if parsed := _validate(_defaults_model(), document, document.data, faults=self.faults):
+        if parsed := validate(_defaults_model(), document, document.data, faults=self.faults):
             values = {
                 section: {name: entry["value"] for name, entry in entries.items()}
                 for section, entries in parsed.model_dump(mode="json").items()
             }
             before = len(self.faults)
-            _validate(Parameters, document, values, faults=self.faults)
+            validate(Parameters, document, values, faults=self.faults)
             return values if len(self.faults) == before else {}
         return {}
 
@@ -307,7 +311,7 @@ class _Reader:
                 part = Document(document.file, {name: document.data})
                 part.lines.update({(name, *p): n for p, n in document.lines.items()})
                 lines |= part.lines
-                _validate(Registers, part, part.data, faults=self.faults)
+                validate(Registers, part, part.data, faults=self.faults)
         return None if self.faults else Registers.model_validate_json(json.dumps(data))
 
 
@@ -363,7 +367,7 @@ def _load_market(
         fix = "remove `id`, or rename the file"
         faults.append(Fault(name, line, "id", got, f"the file's name, {path.stem}", fix))
     data = expand({**document.data, "id": path.stem})
-    market = _validate(MarketConfig, document, data, faults=faults)
+    market = validate(MarketConfig, document, data, faults=faults)
     if market is None:
         return None, faults
 
@@ -375,7 +379,7 @@ def _load_market(
                 strict_yaml.dotted(key),
                 strict_yaml.shown(got),
                 "a known name",
-                _unknown("", got, known).fix,
+                unknown("", got, known).fix,
             )
         )
 
@@ -398,7 +402,7 @@ def _load_market(
                 fault(("parameters", section, entry), entry, merged[section])
         merged[section] |= entries
     if not faults:
-        parameters = _validate(Parameters, document, merged, faults=faults, prefix=("parameters",))
+        parameters = validate(Parameters, document, merged, faults=faults, prefix=("parameters",))
         if parameters is not None:
             for key, got, known in unknown_names(parameters, market):
                 if _is_given(market.parameters, key):  # a default may name what others have
@@ -415,18 +419,18 @@ def _check_registers_name_markets(registers: Registers, markets: set[str]) -> No
     for role_id, role in registers.roles.items():
         for market in role.markets:
             if market != "all" and market not in markets:
-                fault = _unknown("parameters/registers/roles.yaml", market, [*markets, "all"])
+                fault = unknown("parameters/registers/roles.yaml", market, [*markets, "all"])
                 faults.append(_at(fault, f"{role_id}.markets"))
     for number, override in enumerate(registers.overrides):
         if override.market not in markets:
-            fault = _unknown("parameters/registers/overrides.yaml", override.market, markets)
+            fault = unknown("parameters/registers/overrides.yaml", override.market, markets)
             faults.append(_at(fault, f"[{number}].market"))
         if override.who not in registers.owners:
-            fault = _unknown("parameters/registers/overrides.yaml", override.who, registers.owners)
+            fault = unknown("parameters/registers/overrides.yaml", override.who, registers.owners)
             faults.append(_at(fault, f"[{number}].who"))
     for owner_id, owner in registers.owners.items():
         if owner.escalates_to and owner.escalates_to not in registers.owners:
-            fault = _unknown(
+            fault = unknown(
                 "parameters/registers/owners.yaml", owner.escalates_to, registers.owners
             )
             faults.append(_at(fault, f"{owner_id}.escalates_to"))
@@ -436,60 +440,3 @@ def _check_registers_name_markets(registers: Registers, markets: set[str]) -> No
 
 def _at(fault: Fault, field: str) -> Fault:
     return Fault(fault.file, 1, field, fault.got, fault.expected, fault.fix)
-
-
-def _validate(
-    model: type[M],
-    document: Document,
-    data: Any,
-    *,
-    faults: list[Fault],
-    prefix: KeyPath = (),
-) -> M | None:
-    try:
-        # JSON mode is strict about what YAML holds and still reads dates and enums from text.
-        return model.model_validate_json(json.dumps(data))
-    except ValidationError as error:
-        faults += [_to_fault(model, document, item, prefix) for item in error.errors()]
-        return None
-
-
-def _to_fault(model: type[BaseModel], document: Document, item: Any, prefix: KeyPath) -> Fault:
-    path = tuple(part for part in item["loc"] if part not in ("[key]",))
-    got = strict_yaml.shown(item["input"])
-    match item["type"]:
-        case "missing":
-            got, expected, fix = "nothing", "a value", f"add '{path[-1]}:'"
-        case "extra_forbidden":
-            known = _fields(model, path[:-1])
-            got, expected = strict_yaml.shown(path[-1]), "a known key"
-            fix = _unknown("", str(path[-1]), known).fix
-        case _:
-            expected = item["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-            fix = "correct the value"
-    where = (*prefix, *path)
-    return Fault(document.file, document.line(where), strict_yaml.dotted(where), got, expected, fix)
-
-
-def _fields(model: Any, path: KeyPath) -> list[str]:
-    """Names that are allowed at `path` inside `model`."""
-    schema = model.model_json_schema()
-    definitions = schema.get("$defs", {})
-
-    def resolve(node: Any) -> Any:
-        while "$ref" in node:
-            node = definitions[node["$ref"].rsplit("/", 1)[-1]]
-        for option in (*node.get("anyOf", ()), *node.get("allOf", ())):
-            if "$ref" in option or "properties" in option:
-                return resolve(option)
-        return node
-
-    node = resolve(schema)
-    for part in path:
-        node = (
-            node.get("items", {})
-            if isinstance(part, int)
-            else node.get("properties", {}).get(part) or node.get("additionalProperties") or {}
-        )
-        node = resolve(node) if isinstance(node, dict) else {}
-    return list(node.get("properties", {}))

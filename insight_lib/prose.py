@@ -11,7 +11,9 @@ import re
 import string
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Union
+from typing import Any, NewType, Union
+
+from insight_lib.language import Language, language
 
 # findings.json promises the same bytes for the same inputs; engines add floats in
 # parallel, so the last few of a double's 17 digits are not theirs to promise.
@@ -130,6 +132,9 @@ class Estimate(Measured):
 
 Value = Union[Measured, Estimate, date, str, "Prose"]
 
+# What something is called in the data: the only text that a sentence takes from a result.
+Name = NewType("Name", str)
+
 
 def _decimals(*values: float) -> int:
     """Decimals that show two significant digits of the smallest distance worth showing."""
@@ -140,110 +145,117 @@ def _decimals(*values: float) -> int:
     return 1 if size >= 10 else 2
 
 
-def format_number(value: float, unit: str, decimals: int | None = None) -> str:
+def format_number(
+    value: float, unit: str, decimals: int | None = None, *, written_in: Language | None = None
+) -> str:
     """Write one number in its unit, as a reader expects it: `31.2%`, `$1,240`, `12 days`."""
+    tongue = written_in or language("en")
     if not math.isfinite(value):
-        return "unknown"
-    text = _written(value, unit, decimals)
+        return tongue.unknown
+    text = _written(value, unit, decimals, tongue)
     # What rounds to nothing has no sign.
-    return text.removeprefix("−") if re.fullmatch(r"−\D*0(\.0+)?\D*", text) else text
+    return text.removeprefix("−") if re.fullmatch(r"−\D*0([.,]0+)?\D*", text) else text
 
 
-def _written(value: float, unit: str, decimals: int | None) -> str:
+def _written(value: float, unit: str, decimals: int | None, tongue: Language) -> str:
     if unit == "difference":
-        return _written(value * 100, "points", decimals)
-    if unit in ("share", "change", "return"):
-        percent = value * 100
-        is_whole = math.isclose(percent, round(percent), abs_tol=1e-9)
+        return _written(value * 100, "points", decimals, tongue)
+    if unit in ("share", "change", "return", "points"):
+        number = value if unit == "points" else value * 100
+        is_whole = math.isclose(number, round(number), abs_tol=1e-9)
         places = decimals if decimals is not None else (0 if is_whole else 1)
-        return f"{percent:.{places}f}%".replace("-", "−")
-    if unit == "points":
-        is_whole = math.isclose(value, round(value), abs_tol=1e-9)
-        places = decimals if decimals is not None else (0 if is_whole else 1)
-        text = f"{value:.{places}f}".replace("-", "−")
-        return f"{text} point" if text in ("1", "−1") else f"{text} points"
+        text = f"{number:.{places}f}"
+        return tongue.counted(text, unit) if unit == "points" else tongue.percent(text)
     if re.fullmatch(r"[A-Z]{3}", unit):
-        return _money(value, unit, decimals)
+        return _money(value, unit, decimals, tongue)
     places = decimals if decimals is not None else (0 if unit == "count" else _decimals(value))
     if unit in ("ratio", "days", "weeks", "months") and decimals is None and abs(value) >= 2:
         places = min(places, 1)
-    text = f"{value:,.{places}f}".replace("-", "−")
+    text = f"{value:,.{places}f}"
     if unit in ("count", "ratio", "index", "score"):
-        return text
-    singular = unit[:-1] if unit.endswith("s") and text in ("1", "−1") else unit
-    return f"{text} {singular}"
+        return tongue.number(text)
+    return tongue.counted(text, unit)
 
 
-def _money(value: float, currency: str, decimals: int | None) -> str:
-    from babel.numbers import get_currency_symbol
-
-    symbol = get_currency_symbol(currency, locale="en")
+def _money(value: float, currency: str, decimals: int | None, tongue: Language) -> str:
     size = abs(value)
-    for divisor, suffix in ((1e9, " bn"), (1e6, " M")):
-        if size >= divisor:
-            amount = f"{size / divisor:,.2f}{suffix}"
-            break
+    suffix, divisor = next(
+        ((suffix, least) for suffix, least in tongue.large.items() if size >= least), ("", 1)
+    )
+    if suffix:
+        places = 2
+    elif currency in ("JPY", "KRW", "CLP", "VND", "ISK"):
+        places = 0
     else:
         places = decimals if decimals is not None else (0 if size >= 100 else 2)
-        if places and currency in ("JPY", "KRW", "CLP", "VND", "ISK"):
-            places = 0
-        amount = f"{size:,.{places}f}"
-    space = " " if len(symbol) > 2 else ""
-    return f"{'−' if value < 0 else ''}{symbol}{space}{amount}"
+    text = f"{size / divisor:,.{places}f}"
+    return f"{'−' if value < 0 else ''}{tongue.money(text, currency, suffix)}"
 
 
-def format_range(estimate: Estimate) -> str:
+def format_range(estimate: Estimate, *, written_in: Language | None = None) -> str:
     """The interval as words: `29.4% to 33.0%`."""
-    unit = estimate.unit
+    tongue, unit = written_in or language("en"), estimate.unit
+
+    def written(value: float, places: int | None = None) -> str:
+        return format_number(value, unit, places, written_in=tongue)
+
+    low, high = written(estimate.lower), written(estimate.upper)
     if unit in ("points", "difference"):
-        low = format_number(estimate.lower, unit).removesuffix(" points")
-        return f"{low} to {format_number(estimate.upper, unit)}"
-    if unit in ("share", "change", "return"):
+        low = re.sub(r"(?<=\d) \D+$", "", low)
+    elif unit in ("share", "change", "return"):
         bounds = (estimate.lower * 100, estimate.upper * 100)
         places = 0 if _decimals(*bounds) == 0 and max(map(abs, bounds)) < 100 else 1
-        low = format_number(estimate.lower, unit, places)
-        return f"{low} to {format_number(estimate.upper, unit, places)}"
-    if unit == "count" or re.fullmatch(r"[A-Z]{3}", unit):
-        return f"{format_number(estimate.lower, unit)} to {format_number(estimate.upper, unit)}"
-    places = _decimals(estimate.lower, estimate.upper)
-    low = f"{estimate.lower:,.{places}f}".replace("-", "−")
-    return f"{low} to {format_number(estimate.upper, unit, places)}"
+        low, high = written(estimate.lower, places), written(estimate.upper, places)
+    elif unit != "count" and not re.fullmatch(r"[A-Z]{3}", unit):
+        low = tongue.number(f"{estimate.lower:,.{_decimals(estimate.lower, estimate.upper)}f}")
+    return tongue.range.format(low=low, high=high)
 
 
-def format_value(value: Value, style: str = "") -> str:
+def format_value(value: Value, style: str = "", *, written_in: Language | None = None) -> str:
     """Write a value for a sentence.
 
     Styles: none (the value), `range` (the interval), `full` (value and interval),
     `in_hundred` (a share as "31 in 100"), `n` (how many it rests on), `size` (without
-    its sign), `signed` (with a plus or minus).
+    its sign), `signed` (with a plus or minus), `capital` (a name that begins a sentence), or
+    what is counted, in the plural (`customers`).
     """
+    tongue = written_in or language("en")
     if isinstance(value, str | Prose):
-        return str(value)
+        text = str(value)
+        return text[:1].upper() + text[1:] if style == "capital" else text
     if isinstance(value, date):
-        return f"{value.day} {value:%B %Y}"
+        return tongue.day(value)
+
+    def written(number: float) -> str:
+        return format_number(number, value.unit, written_in=tongue)
+
     match style:
         case "":
-            return format_number(value.value, value.unit)
+            return written(value.value)
         case "size":
-            return format_number(abs(value.value), value.unit)
+            return written(abs(value.value))
         case "signed":
-            sign = "+" if value.value > 0 else ""
-            return sign + format_number(value.value, value.unit)
+            return ("+" if value.value > 0 else "") + written(value.value)
         case "n":
-            return f"{value.n:,}"
+            return tongue.number(f"{value.n:,}")
         case "in_hundred":
             if value.unit != "share":
                 raise ValueError(f"in_hundred needs a share, got {value.unit}")
-            return f"{value.value * 100:.0f} in 100"
+            return tongue.in_hundred.format(number=f"{value.value * 100:.0f}")
+        case noun if noun in tongue.nouns:
+            return tongue.counted(f"{value.value:,.0f}", noun)
     if not isinstance(value, Estimate):
         raise ValueError(f"style {style!r} needs an Estimate with an interval")
     match style:
         case "range":
-            return format_range(value)
+            return format_range(value, written_in=tongue)
         case "full":
-            return f"{format_number(value.value, value.unit)} (likely {format_range(value)})"
+            return tongue.likely.format(
+                value=written(value.value), range=format_range(value, written_in=tongue)
+            )
     raise ValueError(
-        f"unknown style {style!r}; use range, full, in_hundred, n, size, signed or none"
+        f"unknown style {style!r}; use range, full, in_hundred, n, size, signed, capital, "
+        f"none, or one of {', '.join(tongue.nouns)}"
     )
 
 
@@ -258,8 +270,12 @@ class Prose:
 
     template: str
     values: tuple[tuple[str, Value], ...]
+    written_in: Language
 
-    def __init__(self, template: str, /, **values: Value) -> None:
+    def __init__(
+        self, template: str, written_in: Language | None = None, /, **values: Value
+    ) -> None:
+        tongue = written_in or language("en")
         literal, fields = "", set()
         for text, name, style, _ in string.Formatter().parse(template):
             literal += text
@@ -267,7 +283,7 @@ class Prose:
                 if name not in values:
                     raise KeyError(f"no value for {{{name}}} in {template!r}")
                 fields.add(name)
-                format_value(values[name], style or "")
+                format_value(values[name], style or "", written_in=tongue)
         if re.search(r"\d", literal):
             raise TypedNumber(
                 f"digit typed into {template!r}; pass it as a value so that it follows the data"
@@ -276,11 +292,17 @@ class Prose:
             raise KeyError(f"values {sorted(unused)} are not used in {template!r}")
         object.__setattr__(self, "template", template)
         object.__setattr__(self, "values", tuple(sorted(values.items())))
+        object.__setattr__(self, "written_in", tongue)
 
     def __str__(self) -> str:
         values = dict(self.values)
         return "".join(
-            text + (format_value(values[name], style or "") if name is not None else "")
+            text
+            + (
+                format_value(values[name], style or "", written_in=self.written_in)
+                if name is not None
+                else ""
+            )
             for text, name, style, _ in string.Formatter().parse(self.template)
         )
 

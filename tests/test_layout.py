@@ -45,8 +45,24 @@ BASE = {
 }
 MAY_IMPORT = {
     "schema": set(),
-    "prose": set(),
+    "language": set(),
+    "prose": {"language"},
     "findings": {"prose"},
+    "run": {"findings", "parameter_model"},
+    "analyses": {"findings", "run"},
+    "words": {
+        "analyses",
+        "charts",
+        "findings",
+        "language",
+        "prose",
+        "registers",
+        "run",
+        "strict_yaml",
+        "yaml_models",
+    },
+    "pages": {"analyses", "charts", "findings", "market", "registers", "run", "schema", "words"},
+    "yaml_models": {"strict_yaml"},
     "strict_yaml": set(),
     "statistics": {"findings"},
     "orders": {"findings"},
@@ -63,6 +79,7 @@ MAY_IMPORT = {
         "parameter_names",
         "strict_yaml",
         "today",
+        "yaml_models",
     },
     "today": set(),
     "rates": {"findings"},
@@ -78,6 +95,7 @@ MAY_IMPORT = {
         "market_model",
         "market_request",
         "lake",
+        "pages",
     },
     "demo": {"schema"},
     "runner": {
@@ -93,7 +111,18 @@ MAY_IMPORT = {
     "cli_models": BASE | {"lake", "market", "prediction"},
     "cli": BASE | {"cli_models"} | {"lake", "market", "runner", "report", "demo"},
     **{
-        stage: {"schema", "findings", "charts", "statistics", "orders", "rates", "market_view"}
+        stage: {
+            "schema",
+            "findings",
+            "charts",
+            "statistics",
+            "orders",
+            "rates",
+            "market_view",
+            "run",
+            "registers",
+            "parameter_model",
+        }
         for stage in STAGES
     },
 }
