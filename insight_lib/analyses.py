@@ -11,6 +11,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -64,20 +65,20 @@ def analyses_of(package: ModuleType) -> dict[str, Analysis]:
 
 
 def faults(package: ModuleType, known: Iterable[str]) -> Iterator[str]:
-    """Every need of a stage's analyses that nothing has, and every circle."""
-    known = frozenset(known)
-    stage = analyses_of(package)
-    for analysis in stage.values():
-        for name in needs(analysis):
-            if name not in stage and name not in known:
-                yield str(_unknown(analysis, name, {*stage, *known}))
-
-        def circle(at: str, way: tuple[str, ...], start: str = analysis.__name__) -> bool:
-            inner = [n for n in needs(stage[at]) if n in stage and n not in way]
-            return start in needs(stage[at]) or any(circle(n, (*way, n)) for n in inner)
-
-        if circle(analysis.__name__, ()):
-            yield f"analysis {analysis.__name__} needs itself, through others"
+    """Every need of a stage's analyses that nothing has, and a circle if there is one."""
+    known, stage = frozenset(known), analyses_of(package)
+    graph = {
+        name: [need for need in needs(analysis) if need in stage and need != name]
+        for name, analysis in stage.items()
+    }
+    for name, analysis in stage.items():
+        for need in needs(analysis):
+            if need not in known and need not in graph[name]:
+                yield str(_unknown(analysis, need, {*stage, *known}))
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        yield f"analyses need each other in a circle: {' → '.join(error.args[1])}"
 
 
 def needs(analysis: Analysis) -> list[str]:
@@ -179,7 +180,9 @@ class Analyses:
 
     def _need(self, analysis: Analysis, name: str) -> Answer:
         own = analysis.__globals__.get(name) if analysis.__module__ == "__main__" else None
-        if inner := own or analyses_of(self.package).get(name):
+        # An analysis that bears a table's name takes the table.
+        inner = own or analyses_of(self.package).get(name)
+        if inner and name != analysis.__name__:
             return self.answer(inner)
         if name not in self._source.known():
             raise _unknown(analysis, name, {*analyses_of(self.package), *self._source.known()})

@@ -143,7 +143,7 @@ class Market(Pages):
         columns = (f'CAST(NULL AS {c.type.value}) AS "{c.name}"' for c in TABLES[name].columns)
         return self._connect().sql(f"SELECT {', '.join(columns)} WHERE false")
 
-    def publish(self, name: str, frame: pd.DataFrame | pa.Table | ir.Table) -> int:
+    def publish_table(self, name: str, frame: pd.DataFrame | pa.Table | ir.Table) -> int:
         """Write a derived table in one commit, with its lineage, and return its version.
 
         Args:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from insight_lib.schema import TABLES
 
 if TYPE_CHECKING:
     from insight_lib.market import Market
+    from insight_lib.words import Words
 
 
 class Holdings:
@@ -37,7 +39,9 @@ class Holdings:
             return entries
         if market.has(name):
             return market.table(name)
-        return Missing(market.lacking(name, f"the market has no table of {name}"))
+        return Missing(
+            market.lacking(name, f"the market has no {name.replace('_', ' ')} on record")
+        )
 
 
 class Page:
@@ -61,42 +65,41 @@ class Page:
 
     def items(self, analysis: Analysis, **changes: Any) -> list[Any]:
         """The finding, chart and table of an analysis, or that it has no answer here."""
-        from insight_lib.words import read_words
-
-        words, name = read_words(self.package), analysis.__name__
-        answer = self.analyses.answer(analysis, **changes)
-        if name not in words.cards:
+        answer, name = self.analyses.answer(analysis, **changes), analysis.__name__
+        if name not in self.words.cards:
             return [answer.value]
-        made: list[Any] = []
-        for result in _each(answer.value):
-            made += self._of(name, result, answer)
-        return made
+        return [item for result in _each(answer.value) for item in self._of(name, result, answer)]
 
-    def _of(self, name: str, result: Any, answer: Answer) -> list[Any]:
-        from insight_lib.words import read_words
+    def _of(self, name: str, result: Any, answer: Answer) -> Iterator[Any]:
+        card, words = self.words.cards[name], self.words
+        held = tuple(table for table in answer.tables if table in self.market.versions)
+        others = {*held, *Registers.model_fields}
+        absent = tuple(table for table in answer.tables if table not in others)
 
-        words = read_words(self.package)
-        card, run = words.cards[name], self.run
-
-        def missing(why: str, takes: str | None = None) -> list[Any]:
-            return [words.missing(name, why, takes, answer.tables)] if card.what else []
+        def missing(why: str, takes: str | None = None) -> Iterator[Any]:
+            if card.what:
+                yield words.missing(name, why, takes, absent or held)
 
         if isinstance(result, Missing):
-            return missing(result.why, result.takes)
-        parts: list[Callable[[], Any]] = [
-            lambda: words.finding(name, result, run, answer.tables) if card.is_said else None,
-            lambda: words.chart(name, result, run, self.source(answer)),
-            lambda: words.table(name, result, run),
-        ]
-        made: list[Any] = []
-        for part in parts:
+            yield from missing(result.why, result.takes)
+            return
+        if card.is_said:
             try:
-                made.append(part())
+                yield words.finding(name, result, self.run, held)
             except Undefined as error:
-                made += missing(str(error)) if part is parts[0] else []
-        return made
+                yield from missing(str(error))
+        with suppress(Undefined):  # a chart without a number in its title is none
+            yield words.chart(name, result, self.run, self.source(answer))
+        yield words.table(name, result, self.run)
+
+    @cached_property
+    def words(self) -> Words:
+        from insight_lib.words import read_words
+
+        return read_words(self.package)
 
     def source(self, answer: Answer) -> str:
+        """The tables that an answer stands on, as a chart names them."""
         from insight_lib.charts import source_line
 
         versions = self.market.versions
@@ -105,11 +108,8 @@ class Page:
 
     def tiles(self, analyses: Iterable[Analysis]) -> Tiles | None:
         """One row of the numbers that these analyses carry; what is missing is left out."""
-        from insight_lib.words import read_words
-
-        words = read_words(self.package)
         tiles = [
-            words.tile(analysis.__name__, result, self.run)
+            self.words.tile(analysis.__name__, result, self.run)
             for analysis in analyses
             for result in _each(self.analyses.answer(analysis).value)
             if not isinstance(result, Missing)
@@ -150,6 +150,21 @@ class Pages:
     def answer(self, analysis: Analysis, **changes: Any) -> Any:
         """What an analysis found here, or `Missing`."""
         return self._page.analyses.answer(analysis, **changes).value
+
+    def publish(self, *analyses: Analysis) -> None:
+        """Write the tables that these analyses make, under their names; what is missing is not."""
+        market: Any = self
+        for analysis in analyses:
+            table = self.answer(analysis)
+            if not isinstance(table, Missing):
+                market.publish_table(analysis.__name__, table)
+
+    def data_checks(self) -> list[Any]:
+        """What was loaded, set aside and kept, as far as this page rests on it."""
+        from insight_lib.data_checks import describe_data
+
+        market: Any = self
+        return list(describe_data(market))
 
     def confirm(self, analysis: Analysis) -> None:
         """Show the form of an analysis to a person; a scheduled run has nobody to ask."""

@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, create_model
 
-from insight_lib import strict_yaml
+import insight_lib.strict_yaml as strict_yaml
 from insight_lib.market_model import Jurisdiction, MarketConfig, expand
 from insight_lib.parameter_model import Lifecycle, Parameters, Stage
 from insight_lib.parameter_names import unknown_names

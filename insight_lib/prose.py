@@ -207,7 +207,9 @@ def format_range(estimate: Estimate, *, written_in: Language | None = None) -> s
         places = 0 if _decimals(*bounds) == 0 and max(map(abs, bounds)) < 100 else 1
         low, high = written(estimate.lower, places), written(estimate.upper, places)
     elif unit != "count" and not re.fullmatch(r"[A-Z]{3}", unit):
-        low = tongue.number(f"{estimate.lower:,.{_decimals(estimate.lower, estimate.upper)}f}")
+        places = _decimals(estimate.lower, estimate.upper)
+        low = tongue.number(f"{estimate.lower:,.{places}f}")
+        high = written(estimate.upper, places)
     return tongue.range.format(low=low, high=high)
 
 

@@ -47,6 +47,7 @@ from insight_lib.yaml_models import unknown, validate
 
 _NEEDS_RANGE = ("range", "full")
 _NEEDS_NUMBER = ("in_hundred", "n", "size", "signed")
+_SHARED = "shared"
 _SAID_BY_RUN = {"market": Name, "as_of": date}
 
 
@@ -78,10 +79,11 @@ class ChartWords(Model):
     subtitle: str
     reading: str
     alt: str | None = None
+    reference: str = ""
 
 
 class TableWords(Model):
-    """Around the result's `table`: headings by column; columns of no heading follow by name."""
+    """Around the result's `table`: headings by field of its rows; columns without values go."""
 
     title: str
     columns: dict[str, str]
@@ -230,6 +232,7 @@ class Words:
             source=source,
             reading=say(words.reading),
             alt=say(words.alt) if words.alt else None,
+            reference=str(say(words.reference)),
         )
         chart: Chart | None = result.draw(caption)
         return chart
@@ -237,17 +240,20 @@ class Words:
     def table(self, name: str, result: Any, run: Run[Any]) -> Table | None:
         """The result's table, or none where it has no rows."""
         card = self.cards[name]
-        rows = list(result.table) if card.table else []
+        rows = result.table if card.table else ()
         if card.table is None or not rows:
             return None
         say = _Sayer(card, result, run, self.written_in)
-        headings = dict(card.table.columns)
-        for column in dict.fromkeys(column for row in rows for column in row):
-            headings.setdefault(column, column.replace("_", " "))
+        headings = {
+            column: heading
+            for column, heading in card.table.columns.items()
+            if any(getattr(row, column) is not None for row in rows)
+        }
+        cells = [_Sayer(card, row, run, self.written_in).cell for row in rows]
         return Table(
             title=str(say(card.table.title)),
             columns=tuple(headings.values()),
-            rows=tuple(tuple(say.cell(row.get(c)) for c in headings) for row in rows),
+            rows=tuple(tuple(cell(column) for column in headings) for cell in cells),
             note=str(say(card.table.note)),
         )
 
@@ -291,10 +297,11 @@ class _Sayer:
             return None
         return value if isinstance(value, Measured) else self._counted(value)
 
-    def cell(self, value: Any) -> str:
-        if value is None:
+    def cell(self, name: str) -> str:
+        """A field as it stands in a table."""
+        if self.field(name) is None:
             return "–"
-        value = self._counted(value) if isinstance(value, int) else value
+        value = self._value(name)
         style = "full" if isinstance(value, Estimate) else ""
         return format_value(value, style, written_in=self._tongue)
 
@@ -305,7 +312,10 @@ class _Sayer:
             return self._run.as_of
         value = self.field(name)
         if name in self._card.clauses:
-            return self(self._card.clauses[name][str(_word(value))])
+            words = self._card.clauses[name]
+            if isinstance(value, tuple):
+                return self._tongue.listed([str(self(words[str(_word(v))])) for v in value])
+            return self(words[str(_word(value))])
         if value is None:
             raise Undefined(f"{name.replace('_', ' ')} is not known")
         if isinstance(value, tuple):
@@ -364,6 +374,14 @@ def _merged(one: Any, other: Any) -> Any:
 
 
 def _cards(document: Document, data: Mapping[str, Any], faults: list[Fault]) -> dict[str, Card]:
+    """Cards by name; a clause that names one of the lists in `shared` is that list."""
+    shared = data.get(_SHARED) or {}
+    data = {name: card for name, card in data.items() if name != _SHARED}
+    for card in data.values():
+        clauses = (card.get("clauses") if isinstance(card, dict) else None) or {}
+        for field, words in clauses.items():
+            if isinstance(words, str) and words in shared:
+                clauses[field] = shared[words]
     made = {n: validate(Card, document, c, faults=faults, prefix=(n,)) for n, c in data.items()}
     return {name: card for name, card in made.items() if card is not None}
 
@@ -394,8 +412,10 @@ def _faults_of(card: Card, result: Any) -> Iterator[tuple[str, str, str, str]]:
         for _, name, style, _ in string.Formatter().parse(text):
             if name is not None and name not in card.clauses:
                 yield from ((place, *f) for f in _field_faults(result, name, style or ""))
+    row = next(iter(get_args(kind_of(result, "table"))), None)
     for field, words in card.clauses.items():
-        yield from _cases_faults(f"clauses.{field}", words, kind_of(result, field), field)
+        kind = kind_of(result, field) or kind_of(row, field)
+        yield from _cases_faults(f"clauses.{field}", words, kind, field)
     case = kind_of(result, "case")
     if card.cases or case is not None:
         yield from _cases_faults("cases", card.cases, case, "case")
@@ -403,8 +423,11 @@ def _faults_of(card: Card, result: Any) -> Iterator[tuple[str, str, str, str]]:
         yield from _ending_faults(card, where, result)
     if card.chart and not hasattr(result, "draw"):
         yield "chart", "a chart", "a result with draw(caption)", "write it, or drop the chart"
-    if card.table and kind_of(result, "table") is None:
-        yield "table", "a table", "a result with `table`", "write it, or drop the table"
+    if card.table and row is None:
+        yield "table", "a table", "a result with `table: tuple[Row, ...]`", "write it, or drop it"
+    for column in card.table.columns if card.table and row else ():
+        if column not in card.clauses:
+            yield from ((f"table.columns.{column}", *f) for f in _field_faults(row, column, ""))
 
 
 def _ending_faults(
@@ -440,6 +463,8 @@ def _cases_faults(
 
 
 def _values(kind: Any) -> list[str] | None:
+    if get_origin(kind) is tuple:
+        return _values(get_args(kind)[0])
     if kind is bool:
         return ["true", "false"]
     if isinstance(kind, type) and issubclass(kind, Enum):

@@ -61,10 +61,10 @@ def scored(folder: ProjectFolder) -> tuple[ProjectFolder, list[str]]:
     value = pd.Series({"a": 10.0, "b": 500.0, "c": 900.0})
     weighed = add_stakes(found.log, value, stakes=stakes, amount_targets=[])
     split = split_released(weighed, [], stakes=stakes)
-    market.publish("scores", split.released[list(found.log.columns)])
-    market.publish("score_log", found.log)
-    market.publish("score_inputs", logged_inputs([found], today))
-    market.publish("review_queue", split.queue)
+    market.publish_table("scores", split.released[list(found.log.columns)])
+    market.publish_table("score_log", found.log)
+    market.publish_table("score_inputs", logged_inputs([found], today))
+    market.publish_table("review_queue", split.queue)
     return folder, versions
 
 
@@ -184,7 +184,7 @@ def test_the_contact_list_is_written_as_it_may_be_used_now(
     market.table("transactions")
     read_key(folder.root / ".insight/signing.key")
     planned = {"customer_id": ["a", "b", "c"], "channel": ["call"] * 3, "value_amount": [1.0, 3, 2]}
-    market.publish("contacts", pd.DataFrame(planned))
+    market.publish_table("contacts", pd.DataFrame(planned))
     prepare(folder, lines("a", "b", "c"), agreed + "b,activation,refused,2024-12-30 10:00\n")
     path = tmp_path / "list.csv"
     said = insight(folder, "contacts", "--to", str(path))

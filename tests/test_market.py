@@ -210,7 +210,7 @@ def test_a_run_for_an_earlier_day_does_not_become_what_others_read(folder: Proje
         (3, {"overrides": {"features.rfm_groups": 4}}),
     ]:
         frame = pd.DataFrame({"customer_id": ["a"], "x": [value]})
-        open_test(folder, **options).publish("customer_features", frame)  # type: ignore[arg-type]
+        open_test(folder, **options).publish_table("customer_features", frame)  # type: ignore[arg-type]
     assert open_test(folder).table("customer_features").to_pandas()["x"].tolist() == [1]
     early = open_test(folder, as_of="2024-03-01").table("customer_features")
     assert early.to_pandas()["x"].tolist() == [2]
@@ -220,7 +220,7 @@ def test_a_licence_goes_with_what_is_made_from_it(folder: ProjectFolder) -> None
     prepare(folder, lines("a"))
     market = open_test(folder)
     market.table("transactions")
-    market.publish("customer_features", pd.DataFrame({"customer_id": ["a"], "x": [1]}))
+    market.publish_table("customer_features", pd.DataFrame({"customer_id": ["a"], "x": [1]}))
     licences = folder.root / "parameters/registers/licences.yaml"
     licences.write_text(licences.read_text().replace("[analytics, modelling,", "[modelling,"))
     with pytest.raises(Refused, match="our own data"):
@@ -231,10 +231,10 @@ def test_what_is_published_keeps_its_tags_and_its_customers(folder: ProjectFolde
     prepare(folder, lines("a", "b"))
     market = open_test(folder)
     frame = pd.DataFrame({"customer_id": ["a"], "attribute_value": ["x"], "n": [1]})
-    market.publish("customer_features", frame)
+    market.publish_table("customer_features", frame)
     assert "attribute_value" not in open_test(folder).table("customer_features").columns
     with pytest.raises(Refused, match="without customer_id"):
-        market.publish("customer_features", pd.DataFrame({"email": ["a@example.org"]}))
+        market.publish_table("customer_features", pd.DataFrame({"email": ["a@example.org"]}))
 
 
 def test_a_segment_reads_what_the_same_segment_published(folder: ProjectFolder) -> None:
@@ -255,7 +255,7 @@ def test_a_segment_reads_what_the_same_segment_published(folder: ProjectFolder) 
     )
     for segment, value in [(None, 1), ("gold", 2)]:
         frame = pd.DataFrame({"customer_id": ["a", "b"], "x": value})
-        open_test(folder, segment=segment).publish("customer_features", frame)
+        open_test(folder, segment=segment).publish_table("customer_features", frame)
     whole = open_test(folder).table("customer_features").to_pandas()
     gold = open_test(folder, segment="gold").table("customer_features").to_pandas()
     assert whole["x"].tolist() == [1, 1]
@@ -340,11 +340,12 @@ def test_a_snapshot_stays_as_it_was(folder: ProjectFolder) -> None:
 def test_what_is_published_is_read_by_its_name(folder: ProjectFolder) -> None:
     prepare(folder, lines("a", "b"))
     market = open_test(folder)
-    version = market.publish("customer_features", pd.DataFrame({"customer_id": ["a"], "x": [1]}))
+    frame = pd.DataFrame({"customer_id": ["a"], "x": [1]})
+    version = market.publish_table("customer_features", frame)
     assert version == 0
     assert open_test(folder).table("customer_features").to_pandas()["x"].tolist() == [1]
     with pytest.raises(Refused, match="does not publish"):
-        market.publish("segments", pd.DataFrame({"x": [1]}))
+        market.publish_table("segments", pd.DataFrame({"x": [1]}))
     with pytest.raises(Unavailable, match="declare a source"):
         market.table("surveys")
     with pytest.raises(Unavailable, match="run the stage"):
@@ -459,7 +460,7 @@ def test_scores_not_yet_released_are_read_by_their_stage_alone(folder: ProjectFo
     prepare(folder, lines("a", "b"))
     with_own_table(folder)
     frame = pd.DataFrame({"customer_id": ["a"], "score": [0.9]})
-    open_test(folder).publish("held_scores", frame)
+    open_test(folder).publish_table("held_scores", frame)
     assert open_test(folder).table("held_scores").count().execute() == 1
     other = open_market("de-test", stage="value", root=folder.root)
     with pytest.raises(Refused, match="released"):
@@ -531,7 +532,7 @@ def test_a_list_to_contact_loses_whoever_withdraws(folder: ProjectFolder) -> Non
     market.table("transactions")
     frame = pd.DataFrame({"customer_id": ["a", "b"], "channel": ["call", "call"]})
     for name in ("contacts", "scores"):
-        market.publish(name, frame)
+        market.publish_table(name, frame)
     prepare(folder, lines("a", "b"), said + "b,activation,refused,2024-06-01 00:00\n", "gdpr")
     for stage in ("impact", "decisions"):
         reader = open_market("de-test", stage=stage, root=folder.root)

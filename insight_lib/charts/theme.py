@@ -79,6 +79,7 @@ class Caption:
         source: Tables and snapshot that it stands on.
         reading: How to read it, and what it does not say.
         alt: What a listener should hear; the title if left out.
+        reference: What the line that things are compared with is called.
     """
 
     id: str
@@ -87,6 +88,7 @@ class Caption:
     source: str
     reading: Prose
     alt: Prose | None = None
+    reference: str = ""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z][\w-]*", self.id):

@@ -136,7 +136,10 @@ class CodeIndex:
 
 @cache
 def _named(source: str, package: str) -> frozenset[str]:
-    """Names of the library in import statements, of modules or of what is in them; with parents."""
+    """Names of the library in import statements, of modules or of what is in them; with parents.
+
+    The whole library is none of them unless it is named itself: it brings the door along.
+    """
     try:
         tree = ast.parse(source)
     except SyntaxError:
@@ -155,7 +158,7 @@ def _named(source: str, package: str) -> frozenset[str]:
     return frozenset(
         ".".join(name.split(".")[:count])
         for name in ours
-        for count in range(1, name.count(".") + 2)
+        for count in range(1 if name == PACKAGE else 2, name.count(".") + 2)
     )
 
 

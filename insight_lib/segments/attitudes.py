@@ -8,9 +8,10 @@ with their design weights (Horvitz and Thompson, 1952), raked to all customers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -19,13 +20,46 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_samples
 from sklearn.model_selection import KFold
 
-from insight_lib.findings import Estimate, TooFew
+from insight_lib.findings import Estimate, Measured, TooFew
+from insight_lib.segments.find import Found, earlier_window
+from insight_lib.segments.granularity import next_period
+from insight_lib.segments.inputs import (
+    account_amounts,
+    behaviour,
+    enough_orders,
+    lines_between,
+    order_amounts,
+)
 from insight_lib.statistics import rake
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+    from insight_lib.parameter_model import SegmentParameters
+    from insight_lib.run import Run
+    from insight_lib.segments.groups import Groups
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
-USES = ("acquisition", "retention")
+Use = Literal["acquisition", "retention"]
+Service = Literal[
+    "acquisition behavioural",
+    "acquisition attitudinal",
+    "acquisition hybrid",
+    "retention behavioural",
+    "retention attitudinal",
+    "retention hybrid",
+]
+USES: tuple[Use, ...] = ("acquisition", "retention")
+_KNOWN_BEFORE = (
+    "acquisition_channel",
+    "age_band",
+    "subregion",
+    "household_type",
+    "income_band",
+    "industry",
+)
 _FEWEST = 100
 _RESAMPLES = 200
 
@@ -62,9 +96,9 @@ class SideBySide:
     """
 
     criteria: tuple[Criteria, ...]
-    winner: Mapping[str, str]
-    is_clear: Mapping[str, bool]
-    unserved: tuple[str, ...]
+    winner: Mapping[Use, str]
+    is_clear: Mapping[Use, bool]
+    unserved: tuple[Use, ...]
     n_respondents: int
 
 
@@ -226,14 +260,15 @@ def compare_solutions(
                 predictive=estimates["retention"],
             )
         )
-    winner, is_clear = {}, {}
+    winner: dict[Use, str] = {}
+    is_clear: dict[Use, bool] = {}
     for use in USES:
         useful = [c for c in criteria if c.score(use).lower > 0]
         if not useful:
             continue
         top = max(useful, key=lambda c: (c.score(use).value, c.solution))
 
-        def beats(one: Criteria, other: Criteria, use: str = use) -> bool:
+        def beats(one: Criteria, other: Criteria, use: Use = use) -> bool:
             gap = resampled[one.solution, use] - resampled[other.solution, use]
             return float(np.quantile(gap, (1 - level) / 2)) > 0
 
@@ -299,3 +334,140 @@ def _gain(weight: Floats, hit: Floats, base: Floats) -> float:
     """Accuracy beyond always guessing the commonest group, as a share of what is left."""
     accuracy, chance = (float(np.average(v, weights=weight)) for v in (hit, base))
     return (accuracy - chance) / max(1 - chance, 1e-9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Survey answers that lie on their scale, and how many do not."""
+
+    surveys: pd.DataFrame
+    n_off: int
+
+    @property
+    def n(self) -> int:
+        return len(self.surveys)
+
+
+def answered(surveys: ir.Table, run: Run[SegmentParameters]) -> Scale:
+    """Survey answers on the declared scale, or without the usual codes of no answer."""
+    kept, n_off = within_scale(surveys.to_pandas(), run.parameters.answer_scale)
+    return Scale(surveys=kept, n_off=n_off)
+
+
+def survey_scale(answered: Scale) -> Scale | None:
+    """How many answers were left out; none to speak of if all are on the scale."""
+    return answered if answered.n_off else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """One kind of grouping under both uses, as `Criteria` has it."""
+
+    solution: Literal["behavioural", "attitudinal", "hybrid"]
+    k: int
+    silhouette: Measured
+    targetable: Estimate
+    predictive: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uses:
+    """Which kind of grouping serves which use.
+
+    Attributes:
+        served: By groups that are published.
+        absent: By groups that are not, so nothing serves yet.
+        unserved: Uses that no kind of grouping serves.
+        unsure: Uses whose winner leads by chance.
+        n: Customers compared.
+    """
+
+    table: tuple[Compared, ...]
+    served: tuple[Service, ...]
+    absent: tuple[Service, ...]
+    unserved: tuple[Use, ...]
+    unsure: tuple[Use, ...]
+    n: int
+
+    @property
+    def case(self) -> Literal["served", "not published", "not proven"]:
+        return "served" if self.served else "not published" if self.absent else "not proven"
+
+    @property
+    def advice(self) -> Literal["unsure", "use", "by value"]:
+        return "unsure" if self.unsure else "use" if self.served else "by value"
+
+    @property
+    def has_unserved(self) -> bool:
+        return bool(self.unserved)
+
+    @property
+    def has_absent_beside(self) -> bool:
+        return bool(self.served and self.absent)
+
+
+def uses(
+    found: Found,
+    bought: ir.Table,
+    transactions: ir.Table,
+    people: pd.DataFrame,
+    run: Run[SegmentParameters],
+    products: ir.Table | None = None,
+    contracts: ir.Table | None = None,
+    answered: Scale | None = None,
+    groups: Groups | None = None,
+) -> Uses:
+    """Behavioural, attitudinal and hybrid groups side by side, for acquisition and retention.
+
+    Raises:
+        TooFew: As `compare_solutions`, or the data do not reach back a refresh.
+    """
+    p = run.parameters
+    chosen = lines_between(
+        bought, earlier_window(found, refresh_days=p.refresh_days, as_of=run.as_of)
+    )
+    before, _ = behaviour(
+        chosen,
+        products,
+        customers=enough_orders(chosen, p.minimum_order_days),
+        accounts=None if contracts is None else account_amounts(chosen, contracts.to_pandas()),
+        amounts=order_amounts(chosen),
+    )
+    answers, weights = survey_answers(answered.surveys) if answered is not None else (None, None)
+    if weights is not None:
+        weights = raked_to_customers(weights, people)
+    orders = next_period(transactions, run, "orders").reindex(before.values.index).fillna(0.0)
+    result = compare_solutions(
+        before.values,
+        answers,
+        traits=people[[c for c in _KNOWN_BEFORE if c in people and people[c].notna().any()]],
+        next_orders=orders,
+        weights=weights,
+        seed=run.seed,
+        **run.range,
+    )
+    return weigh_uses(result, published=() if groups is None else ("behavioural",), as_of=run.as_of)
+
+
+def weigh_uses(result: SideBySide, *, published: Collection[str], as_of: date) -> Uses:
+    """What a comparison comes to, given the kinds of groups that are published."""
+    wins = [(cast("Service", f"{use} {kind}"), use, kind in published)
+            for use, kind in sorted(result.winner.items())]  # fmt: skip
+    n = result.n_respondents
+    return Uses(
+        table=tuple(
+            Compared(
+                solution=cast("Literal['behavioural', 'attitudinal', 'hybrid']", c.solution),
+                k=c.k,
+                silhouette=Measured(value=c.silhouette, unit="index", n=n, as_of=as_of),
+                targetable=c.targetable,
+                predictive=c.predictive,
+            )
+            for c in result.criteria
+        ),
+        served=tuple(service for service, _, is_published in wins if is_published),
+        absent=tuple(service for service, _, is_published in wins if not is_published),
+        unserved=result.unserved,
+        unsure=tuple(use for _, use, is_in in wins if is_in and not result.is_clear[use]),
+        n=n,
+    )

@@ -9,15 +9,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from insight_lib.findings import Estimate, Measured, TooFew
+from insight_lib.prose import Name
 from insight_lib.statistics import estimate_share
 
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+    from insight_lib.run import Run
+
 _FEWEST = 100
+_TRAITS = ("acquisition_channel", "age_band", "subregion", "household_type", "industry")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +69,25 @@ class Audit:
     rules: tuple[RuleError, ...]
     proposal: Proposal | None
     n_found_in: Measured
+
+    @property
+    def case(self) -> Literal["change", "no gain", "nothing stands out"]:
+        if self.proposal is None:
+            return "nothing stands out"
+        return "change" if self.proposal.is_adopted else "no gain"
+
+    @property
+    def rule(self) -> Name | None:
+        return Name(self.proposal.rule.rule) if self.proposal else None
+
+    @property
+    def wrong(self) -> Estimate | None:
+        """Of the rule's customers, those whom the field calls misclassified."""
+        return self.proposal.rule.wrong if self.proposal else None
+
+    @property
+    def gain(self) -> Estimate | None:
+        return self.proposal.gain if self.proposal else None
 
 
 def estimate_audit(
@@ -172,4 +199,20 @@ def _propose(
         moves=tuple(moves),
         gain=gain,
         is_adopted=bool(moves) and rule.p_value <= 1 - level and gain.lower > 0,
+    )
+
+
+def feedback(feedback: ir.Table, people: pd.DataFrame, run: Run[Any]) -> Audit:
+    """What the field says of each customer's group, by its last word.
+
+    Raises:
+        TooFew: Too few customers with feedback.
+    """
+    said = feedback.to_pandas()
+    said = said[said["subject"].str.startswith("segment:") & said["customer_id"].notna()]
+    said = said.sort_values("given_at").groupby("customer_id").tail(1)
+    said["published"] = said["subject"].str.removeprefix("segment:")
+    traits = people[[c for c in _TRAITS if c in people]].reset_index()
+    return estimate_audit(
+        said, traits, minimum_cell_size=run.smallest_cell, seed=run.seed, **run.range
     )

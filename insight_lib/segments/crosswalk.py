@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from insight_lib.findings import Estimate, TooFew
+from insight_lib.findings import Estimate, Measured, TooFew
+from insight_lib.prose import Name
 from insight_lib.statistics import estimate_ratio
+
+if TYPE_CHECKING:
+    from insight_lib.parameter_model import SegmentParameters
+    from insight_lib.run import Run
+    from insight_lib.segments.find import Wear
+    from insight_lib.segments.groups import Groups
 
 NOT_PLACED = "not placed"
 
@@ -45,8 +52,8 @@ class Crosswalk:
 
 def estimate_crosswalk(
     figure: pd.Series[Any],
-    old: Mapping[str, str],
-    new: Mapping[str, str],
+    old: Mapping[Any, str],
+    new: Mapping[Any, str],
     *,
     as_of: date,
     level: float = 0.95,
@@ -90,3 +97,78 @@ def estimate_crosswalk(
             np.where(stays, numbers, 0.0), numbers, unit="share", as_of=as_of, level=level
         ),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restated:
+    """Revenue of one group under one definition."""
+
+    group: Name
+    n_customers: int
+    amount: Measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class Redefinition:
+    """Whether figures may be carried over from the groups of the last refresh."""
+
+    case: Literal["goes on", "breaks"]
+    kept: Estimate
+    table: tuple[Restated, ...]
+    crosswalk: Crosswalk
+
+
+def redefinition(moves: Wear, groups: Groups, run: Run[SegmentParameters]) -> Redefinition:
+    """Revenue restated under the groups of the last refresh and of today."""
+    walk = estimate_crosswalk(
+        groups.amount.reindex(groups.member.index),
+        moves.moves.old.set_index("customer_id")["segment"].to_dict(),
+        groups.member.to_dict(),
+        **run.range,
+    )
+    return redefine(
+        walk,
+        groups.shown,
+        smallest_kept_share=run.parameters.smallest_kept_share,
+        currency=run.currency,
+    )
+
+
+def redefine(
+    walk: Crosswalk, names: Mapping[str, Name], *, smallest_kept_share: float, currency: str
+) -> Redefinition:
+    """What a crosswalk comes to."""
+    as_of = walk.kept.as_of
+    return Redefinition(
+        case="goes on" if walk.is_continuous(smallest_kept_share) else "breaks",
+        kept=walk.kept,
+        table=tuple(
+            Restated(
+                group=Name(f"{row['definition']}: {names.get(row['segment'], row['segment'])}"),
+                n_customers=int(row["n_customers"]),
+                amount=Measured(
+                    value=float(row["amount"]),
+                    unit=currency,
+                    n=int(row["n_customers"]),
+                    as_of=as_of,
+                ),
+            )
+            for row in walk.restated.to_dict("records")
+        ),
+        crosswalk=walk,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestatedTotals:
+    """Whether both definitions add up to the same revenue."""
+
+    case: Literal["equal", "differ"]
+    n: int
+
+
+def restated_totals(redefinition: Redefinition) -> RestatedTotals:
+    """Both definitions cover the same customers, so their totals have to be equal."""
+    walk = redefinition.crosswalk
+    n = int(walk.customers.to_numpy().sum())
+    return RestatedTotals(case="equal" if walk.adds_up else "differ", n=n)

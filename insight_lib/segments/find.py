@@ -6,14 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
-from insight_lib.findings import Estimate, TooFew
+from insight_lib.findings import Estimate, Measured, TooFew
 from insight_lib.orders import window
-from insight_lib.segments.inputs import Block, amounts_block, enough_orders, lines_between
+from insight_lib.segments.identity import estimate_interval
+from insight_lib.segments.inputs import (
+    Block,
+    amounts_block,
+    enough_orders,
+    lines_between,
+    range_turnover,
+)
 from insight_lib.segments.purchases import (
     FIFTHS,
     Counts,
@@ -24,15 +31,30 @@ from insight_lib.segments.purchases import (
     one_cloud,
     read_purchases,
 )
-from insight_lib.segments.solution import Solution, Thresholds, estimate_segments, nobody_differs
+from insight_lib.segments.solution import (
+    Fault,
+    Solution,
+    Thresholds,
+    estimate_segments,
+    nobody_differs,
+)
 from insight_lib.statistics import estimate_ratio, estimate_share
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
+    from insight_lib.parameter_model import SegmentParameters
+    from insight_lib.run import Run
+    from insight_lib.segments.groups import Groups
+
 _SMALLEST_HALF_DAYS = 28
 _HALF_ORDER_DAYS = 2
 _MOST_IN_CLOUD = 1000
+_ENOUGH_POWER = 0.8
+
+FoundCase = Literal[
+    "groups", "not sure enough", "nothing differs", "by degree", "too few purchases"
+]
 
 Accounts = Callable[["ir.Table"], pd.DataFrame]
 
@@ -72,12 +94,46 @@ class Found:
     days: int
     covered: int
     n_in_both: int
+    as_of: date
     n_outliers: int = 0
     n_missing: int = 0
 
     @property
     def customers(self) -> pd.Index:
         return self.values.index
+
+    @property
+    def case(self) -> FoundCase:
+        """Groups; seen and not sure enough; surely of degree; or hidden by few purchases."""
+        if self.solution.chosen is not None:
+            return "groups"
+        if self.fault is not None:
+            return "not sure enough"
+        if not self.solution.candidates:
+            return "nothing differs"
+        is_powerful = (self.solution.power or 0.0) >= _ENOUGH_POWER
+        return "by degree" if is_powerful else "too few purchases"
+
+    @property
+    def k(self) -> int:
+        return self.solution.k
+
+    @property
+    def n(self) -> int:
+        return len(self.solution.customer_id)
+
+    @property
+    def fault(self) -> Fault | None:
+        """What the first grouping that chance alone does not explain falls short of."""
+        none = (None, Fault.CHANCE, Fault.ONE_CLOUD)
+        near = (c.fault for c in self.solution.candidates if c.fault not in none)
+        return next(near, None)
+
+    @property
+    def chance_share(self) -> Measured:
+        """Of chance data sets, those as distinct as the data."""
+        share = self.solution.chance_share
+        return Measured(value=share, unit="share", n=self.n, as_of=self.as_of)
 
     def groups(self, counts: Counts, customers: pd.Index) -> np.ndarray:
         """The published group of customers whom other purchases describe."""
@@ -126,6 +182,7 @@ def find_segments(
         days=days,
         covered=covered,
         n_in_both=0,
+        as_of=as_of,
     )
     if not reliability:
         return found
@@ -303,4 +360,87 @@ def estimate_moves(
             level=level,
             method="changes less those of random parts of the same orders",
         ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wear:
+    """How fast customers change group, and when to remake the groups.
+
+    Attributes:
+        period: Between the two states that are compared.
+        again: Days after which the groups are to be remade.
+        driver: What wears the groups out first.
+    """
+
+    case: Literal["sure", "nobody"]
+    driver: Literal["customers", "products", "nothing"]
+    moved: Estimate
+    by_chance: Measured
+    period: Measured
+    again: Measured
+    moves: Moves
+
+    @property
+    def some_by_chance(self) -> bool:
+        return self.by_chance.value > 0
+
+
+def moves(
+    found: Found,
+    groups: Groups,
+    bought: ir.Table,
+    transactions: ir.Table,
+    run: Run[SegmentParameters],
+    products: ir.Table | None = None,
+) -> Wear:
+    """Who changed group since the last refresh, and how long the groups will hold."""
+    p = run.parameters
+    made = estimate_moves(
+        bought,
+        products,
+        found,
+        ids=dict(groups.ids),
+        refresh_days=p.refresh_days,
+        minimum_order_days=p.minimum_order_days,
+        **run.range,
+    )
+    earlier = earlier_window(found, refresh_days=p.refresh_days, as_of=run.as_of)
+    now = window(run.as_of, p.refresh_days)
+    return weigh_wear(
+        made,
+        range_turnover_share=range_turnover(
+            lines_between(transactions, now), lines_between(transactions, earlier)
+        ),
+        refresh_days=p.refresh_days,
+        tolerated_moved_share=p.tolerated_moved_share,
+    )
+
+
+def weigh_wear(
+    made: Moves,
+    *,
+    range_turnover_share: float | None,
+    refresh_days: int,
+    tolerated_moved_share: float,
+) -> Wear:
+    """What moves since the last refresh come to; a share that may be none wears nothing out."""
+    moved = made.moved
+    interval = estimate_interval(
+        [moved.value if moved.lower > 0 else 0.0],
+        days_between=refresh_days,
+        tolerated_share=tolerated_moved_share,
+        as_of=moved.as_of,
+        n=moved.n,
+        range_turnover_share=range_turnover_share,
+    )
+    is_worn = any(rate > 0 for rate in interval.wear_per_year.values())
+    return Wear(
+        case="sure" if moved.lower > 0 else "nobody",
+        driver=interval.driver if is_worn else "nothing",
+        moved=moved,
+        by_chance=Measured(value=made.by_chance, unit="share", n=moved.n, as_of=moved.as_of),
+        period=Measured(value=refresh_days, unit="days", n=1, as_of=moved.as_of),
+        again=interval.days,
+        moves=made,
     )

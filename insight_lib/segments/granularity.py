@@ -9,13 +9,27 @@ for noise). Running a segment costs money, and there are only so many channels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from insight_lib.findings import Measured, TooFew
+from insight_lib.orders import window
+from insight_lib.segments.find import Found, earlier_window
+from insight_lib.segments.inputs import enough_orders, lines_between
+from insight_lib.segments.purchases import read_purchases
+from insight_lib.segments.solution import fit_model
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+    from insight_lib.parameter_model import SegmentParameters
+    from insight_lib.run import Run
+    from insight_lib.segments.groups import Groups
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -39,19 +53,51 @@ class Split:
         return self.gain_amount - self.cost_amount
 
 
+GranularityCase = Literal[
+    "none pays", "none pays at capacity", "limited", "fewer than found", "as many as pay"
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Granularity:
-    """The number of segments to run, and what the limit on channels costs."""
+    """The number of segments to run, and what the limit on channels costs.
+
+    Attributes:
+        found: Segments that there are.
+        period: Over which values were counted.
+    """
 
     splits: tuple[Split, ...]
     chosen: Split
     unlimited: Split
-    channel_capacity: int
+    capacity: int
     lost: Measured
+    found: int
+    period: Measured
 
     @property
     def is_limited(self) -> bool:
-        return self.unlimited.k > self.channel_capacity
+        return self.unlimited.k > self.capacity
+
+    @property
+    def case(self) -> GranularityCase:
+        if self.is_limited:
+            return "none pays at capacity" if self.k == 1 else "limited"
+        if self.k == 1:
+            return "none pays"
+        return "fewer than found" if self.k < self.found else "as many as pay"
+
+    @property
+    def k(self) -> int:
+        return self.chosen.k
+
+    @property
+    def n(self) -> int:
+        return self.lost.n
+
+    @property
+    def gain(self) -> Measured:
+        return replace(self.lost, value=self.chosen.net_amount)
 
 
 def explained_share(value: Floats, labels: Labels) -> float:
@@ -77,6 +123,8 @@ def estimate_granularity(
     captured_share: float,
     currency: str,
     as_of: date,
+    found: int,
+    period_days: int,
 ) -> Granularity:
     """Weigh numbers of segments against each other.
 
@@ -90,6 +138,8 @@ def estimate_granularity(
         activation_cost_amount: A year of running one more segment.
         channel_capacity: Segments that can be served at once.
         captured_share: Part of the spread that campaigns capture, 0-1.
+        found: Segments that were found, of whatever worth.
+        period_days: Over which `value` was counted.
 
     Raises:
         TooFew: Nobody has a value.
@@ -115,7 +165,9 @@ def estimate_granularity(
         splits=tuple(splits),
         chosen=chosen,
         unlimited=unlimited,
-        channel_capacity=channel_capacity,
+        capacity=channel_capacity,
+        found=found,
+        period=Measured(value=float(period_days), unit="days", n=len(value), as_of=as_of),
         lost=Measured(
             value=unlimited.net_amount - chosen.net_amount,
             unit=currency,
@@ -128,3 +180,45 @@ def estimate_granularity(
 def _best(splits: Sequence[Split]) -> Split:
     """The largest net value; ties to fewer segments, so a higher cost never raises k."""
     return min(splits, key=lambda s: (-s.net_amount, s.k))
+
+
+def next_period(lines: ir.Table, run: Run[SegmentParameters], column: str) -> pd.Series[float]:
+    """By customer (index), the `amount` or number of `orders` since the last refresh."""
+    chosen = lines_between(lines, window(run.as_of, run.parameters.refresh_days))
+    chosen = chosen.filter(chosen.customer_id.notnull())
+    value = chosen.amount.sum().cast("float64") if column == "amount" else chosen.order_id.nunique()
+    frame = chosen.group_by("customer_id").agg(value=value).to_pandas()
+    return frame.set_index("customer_id")["value"].astype(float)
+
+
+def granularity(
+    found: Found,
+    groups: Groups,
+    bought: ir.Table,
+    transactions: ir.Table,
+    run: Run[SegmentParameters],
+    products: ir.Table | None = None,
+) -> Granularity:
+    """How many segments pay, by what customers spent after they were put into them."""
+    p = run.parameters
+    days = earlier_window(found, refresh_days=p.refresh_days, as_of=run.as_of)
+    chosen = lines_between(bought, days)
+    customers = enough_orders(chosen, p.minimum_order_days)
+    counts = read_purchases(chosen, products, names=found.purchases.names).counts()
+    before = found.recipe(counts, customers).to_numpy(dtype=float)
+    spent = next_period(transactions, run, "amount").reindex(customers).fillna(0.0)
+    value: Floats = np.asarray(spent, dtype=np.float64)
+    return estimate_granularity(
+        value,
+        {
+            k: fit_model(before, k, seed=run.seed).assign(before)
+            for k in range(2, p.most_segments + 1)
+        },
+        activation_cost_amount=p.activation_cost_revenue_share * float(value.sum()),
+        channel_capacity=p.channel_capacity,
+        captured_share=p.captured_share,
+        currency=run.currency,
+        as_of=run.as_of,
+        found=len(groups.names),
+        period_days=p.refresh_days,
+    )

@@ -6,16 +6,24 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from insight_lib.charts import Caption, Chart, plot_heatmap
 from insight_lib.findings import Estimate, Measured, TooFew
 from insight_lib.statistics import estimate_share
 
+if TYPE_CHECKING:
+    from insight_lib.prose import Name
+    from insight_lib.run import Run
+    from insight_lib.segments.find import Wear
+    from insight_lib.segments.groups import Groups
+
+Driver = Literal["customers", "products"]
 Floats = NDArray[np.float64]
 
 
@@ -151,7 +159,7 @@ class Interval:
     """
 
     days: Measured
-    driver: str
+    driver: Driver
     wear_per_year: Mapping[str, float]
 
 
@@ -184,9 +192,9 @@ def estimate_interval(
         raise TooFew("no earlier state of the segments to compare with")
     hazards = -np.log1p(-np.clip(np.asarray(moved_shares, dtype=float), 0.0, 0.999))
     spread = float(hazards.std(ddof=1)) if len(hazards) > 1 else 0.0
-    wear: dict[str, float] = {"customers who move": float(hazards.mean()) + spread}
+    wear: dict[Driver, float] = {"customers": float(hazards.mean()) + spread}
     if range_turnover_share is not None:
-        wear["products that change"] = -math.log1p(-min(range_turnover_share, 0.999))
+        wear["products"] = -math.log1p(-min(range_turnover_share, 0.999))
     driver = max(sorted(wear), key=lambda name: wear[name])
     budget = -math.log1p(-tolerated_share)
     days = longest_days if wear[driver] <= 0 else budget / wear[driver] * days_between
@@ -218,3 +226,35 @@ def stable_ids(
             ids[name] = name if name not in taken else fresh_id(taken | set(today))
             taken.add(ids[name])
     return ids
+
+
+@dataclass(frozen=True, kw_only=True)
+class Migration:
+    """Where customers of each group stand after a refresh.
+
+    Attributes:
+        shares: Groups before (index) by groups after, by name; cells of few customers are empty.
+    """
+
+    moved: Estimate
+    shares: pd.DataFrame
+
+    def draw(self, caption: Caption) -> Chart:
+        return plot_heatmap(self.shares, caption=caption, unit="share", decimals=0)
+
+
+def migration(moves: Wear, groups: Groups, run: Run[Any]) -> Migration:
+    """Groups one refresh ago by groups today, of the customers in both."""
+    refresh = match_segments(moves.moves.old, groups.table(), **run.range)
+    return migration_by_name(refresh, groups.shown, minimum_cell_size=run.smallest_cell)
+
+
+def migration_by_name(
+    refresh: Refresh, names: Mapping[str, Name], *, minimum_cell_size: int
+) -> Migration:
+    """Migration as shares of where customers come from."""
+    counts = refresh.migration
+    shares = counts.div(counts.sum(axis=1), axis=0).where(counts >= minimum_cell_size)
+    shares.index = pd.Index([names.get(str(s), str(s)) for s in shares.index], name="before")
+    shares.columns = pd.Index([names.get(str(s), str(s)) for s in shares.columns], name="after")
+    return Migration(moved=refresh.moved, shares=shares)

@@ -5,10 +5,11 @@ The typical customer is put together from medians, each taken on its own, so it 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,15 @@ import yaml
 from numpy.typing import NDArray
 from scipy import stats
 
-from insight_lib.findings import Estimate, TooFew
+from insight_lib.charts import Caption, Chart, Mark, plot_dots
+from insight_lib.findings import Estimate, Measured, TooFew
+from insight_lib.prose import Name
+
+if TYPE_CHECKING:
+    from insight_lib.parameter_model import SegmentParameters
+    from insight_lib.registers import Quote
+    from insight_lib.run import Run
+    from insight_lib.segments.groups import Groups
 
 Floats = NDArray[np.float64]
 
@@ -172,19 +181,6 @@ def _readable(feature: str) -> str:
     return feature.lower()
 
 
-class Quote(Protocol):
-    """What was said in an interview, and about which features."""
-
-    @property
-    def text(self) -> str: ...
-    @property
-    def speaker(self) -> str: ...
-    @property
-    def said_on(self) -> date: ...
-    @property
-    def about(self) -> tuple[str, ...]: ...
-
-
 def match_quotes(
     quotes: Sequence[Quote], lifts: Sequence[Lift], *, most: int = 2
 ) -> dict[str, list[Quote]]:
@@ -207,50 +203,228 @@ def match_quotes(
 
 
 @dataclass(frozen=True, kw_only=True)
-class TypicalCustomer:
-    """Medians of a segment, each on its own; nobody has to have them all."""
+class Difference:
+    """What sets a group apart most clearly, and the clear lifts of every group.
 
-    segment: str
-    n_customers: int
-    medians: Mapping[str, float]
-    commonest: Mapping[str, str]
-
-
-def describe_typical(
-    features: pd.DataFrame,
-    segment: pd.Series[str],
-    *,
-    numbers: Sequence[str],
-    traits: Sequence[str] = (),
-    minimum_cell_size: int,
-) -> list[TypicalCustomer]:
-    """The typical customer of each segment that is large enough to be described.
-
-    Args:
-        features: Customers (index) with the columns named.
-        traits: Categorical columns; the commonest level, if enough customers have it.
+    Attributes:
+        name, feature, lift: The clearest of all.
+        drawn: Lifts that a chart can show, the clearest few of each group.
+        drawn_name, drawn_feature, drawn_lift: The clearest among them, if there are any.
     """
-    found = []
-    for name in sorted(segment.unique()):
-        members = features.reindex(segment.index[segment == name])
-        if len(members) < minimum_cell_size:
-            continue
-        medians = {
-            column: float(members[column].astype(float).median())
-            for column in numbers
-            if members[column].notna().sum() >= minimum_cell_size
+
+    case: Literal["nearly alone", "clear"]
+    name: Name
+    feature: Name
+    lift: Estimate
+    drawn: pd.DataFrame
+    drawn_name: Name | None
+    drawn_feature: Name | None
+    drawn_lift: Estimate | None
+
+    def draw(self, caption: Caption) -> Chart:
+        """The clearest lifts of each group, against other customers."""
+        top = self.drawn.sort_values(["lower", "label"]).iloc[-1]
+        return plot_dots(
+            self.drawn, caption=caption, label="label", value="lift", lower="lower",
+            upper="upper", unit="ratio", n="customers", highlight=[str(top["label"])],
+            reference=Mark(at=1.0, text=caption.reference),
+        )  # fmt: skip
+
+
+def difference(groups: Groups, most_per_group: int = 3) -> Difference | None:
+    """The clearest difference between groups; none if no lift is clear."""
+    clear = [lift for lift in groups.lifts if lift.is_clear]
+    if not clear:
+        return None
+    names, shown = groups.names, [f for f in clear if f.ratio.value <= NEARLY_ALONE]
+    top = max(clear, key=lambda f: (f.ratio.lower, f.segment, f.feature))
+    rows = [
+        {
+            "label": f"{names[segment]}: {lift.words}",
+            "lift": lift.ratio.value,
+            "lower": lift.ratio.lower,
+            "upper": lift.ratio.upper,
+            "customers": lift.ratio.n,
         }
-        commonest = {}
-        for trait in traits:
-            counts = members[trait].dropna().astype(str).value_counts()
-            if len(counts) and counts.max() >= minimum_cell_size:
-                commonest[trait] = min(counts.index[counts == counts.max()])
-        found.append(
-            TypicalCustomer(
-                segment=name, n_customers=len(members), medians=medians, commonest=commonest
+        for segment in sorted({lift.segment for lift in shown})
+        for lift in [f for f in shown if f.segment == segment][:most_per_group]
+    ]
+    best = max(shown, key=lambda f: (f.ratio.lower, f.feature), default=None)
+    return Difference(
+        case="nearly alone" if top.ratio.value > NEARLY_ALONE else "clear",
+        name=names[top.segment],
+        feature=Name(top.words),
+        lift=top.ratio,
+        drawn=pd.DataFrame(rows).drop_duplicates("label") if rows else pd.DataFrame(),
+        drawn_name=names[best.segment] if best else None,
+        drawn_feature=Name(best.words) if best else None,
+        drawn_lift=best.ratio if best else None,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TypicalCustomer:
+    """Medians and commonest traits of a group, each on its own; nobody has to have them all.
+
+    What too few customers have is missing.
+    """
+
+    name: Name
+    n_customers: int
+    n_orders: Measured | None = None
+    mean_order_amount: Measured | None = None
+    days_since_last_order: Measured | None = None
+    discount_share: Measured | None = None
+    age_band: Name | None = None
+    size_band: Name | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Typical:
+    """The typical customers side by side."""
+
+    table: tuple[TypicalCustomer, ...]
+
+
+def typical(
+    groups: Groups, described: pd.DataFrame, people: pd.DataFrame, run: Run[SegmentParameters]
+) -> Typical:
+    """The typical customer of each group that is large enough to be described."""
+    frame = described.join(people[[c for c in ("age_band", "size_band") if c in people]])
+    return Typical(
+        table=tuple(
+            typical_customer(
+                frame.reindex(groups.member.index[groups.member == group]),
+                groups.names[str(group)],
+                currency=run.currency,
+                as_of=run.as_of,
+                minimum_cell_size=run.smallest_cell,
             )
+            for group, n in sorted(groups.member.value_counts().items())
+            if n >= run.smallest_cell
         )
-    return found
+    )
+
+
+def typical_customer(
+    members: pd.DataFrame, name: Name, *, currency: str, as_of: date, minimum_cell_size: int
+) -> TypicalCustomer:
+    """Medians of the numbers and commonest levels of the traits, of what enough members have."""
+    units = {
+        "n_orders": "count",
+        "mean_order_amount": currency,
+        "days_since_last_order": "days",
+        "discount_share": "share",
+    }
+
+    def median(column: str) -> Measured | None:
+        if column not in members:
+            return None
+        known = members[column].dropna().to_numpy(dtype=float)
+        n = len(known)
+        if n < minimum_cell_size:
+            return None
+        return Measured(value=float(np.median(known)), unit=units[column], n=n, as_of=as_of)
+
+    def commonest(trait: str) -> Name | None:
+        counts = Counter(members[trait].dropna().astype(str)) if trait in members else Counter()
+        most = max(counts.values(), default=0)
+        return (
+            Name(min(level for level, n in counts.items() if n == most))
+            if (most >= minimum_cell_size)
+            else None
+        )
+
+    return TypicalCustomer(
+        name=name,
+        n_customers=len(members),
+        n_orders=median("n_orders"),
+        mean_order_amount=median("mean_order_amount"),
+        days_since_last_order=median("days_since_last_order"),
+        discount_share=median("discount_share"),
+        age_band=commonest("age_band"),
+        size_band=commonest("size_band"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Naming:
+    """Which names a person has confirmed.
+
+    Attributes:
+        means: Profile of each group, as the register keeps it.
+    """
+
+    case: Literal["unconfirmed", "confirmed"]
+    n_unconfirmed: int
+    n: int
+    suggested: Mapping[str, str]
+    means: pd.DataFrame
+    market: str
+    as_of: date
+
+    def form(self, store: Callable[[str, str], None]) -> Any:
+        """A form that confirms names; `store` takes the register and its new entry."""
+        return name_form(
+            self.suggested,
+            self.means,
+            market=self.market,
+            as_of=self.as_of,
+            store=lambda line: store("segment_names", line),
+        )
+
+
+def names(groups: Groups, run: Run[SegmentParameters]) -> Naming:
+    """Whether every name that is shown was confirmed by a person."""
+    n_unconfirmed = len(groups.suggested.keys() - groups.confirmed.keys())
+    return Naming(
+        case="unconfirmed" if n_unconfirmed else "confirmed",
+        n_unconfirmed=n_unconfirmed,
+        n=len(groups.suggested),
+        suggested=groups.suggested,
+        means=groups.means,
+        market=run.market,
+        as_of=run.as_of,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """One quote of an interview that speaks of a group; empty where none does."""
+
+    name: Name
+    text: Name | None = None
+    speaker: Name | None = None
+    said_on: date | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interviews:
+    """What interviews say of each group, in the words of people who stay unnamed."""
+
+    table: tuple[Said, ...]
+    n: int
+
+
+def interviews(
+    groups: Groups, quotes: tuple[Quote, ...], run: Run[SegmentParameters]
+) -> Interviews:
+    """Quotes about what sets each group apart, said by the day of the run; nothing without any."""
+    known = [quote for quote in quotes if quote.said_on <= run.as_of]
+    matched = match_quotes(known, groups.lifts)
+    ordered = sorted(groups.names.items())
+    spoken = [
+        Said(
+            name=name,
+            text=Name(f"“{quote.text}”"),
+            speaker=Name(quote.speaker),
+            said_on=quote.said_on,
+        )
+        for group, name in ordered
+        for quote in matched.get(group, ())
+    ]
+    silent = [Said(name=name) for group, name in ordered if known and group not in matched]
+    return Interviews(table=(*spoken, *silent), n=len(known))
 
 
 def register_line(

@@ -6,12 +6,22 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from insight_lib.findings import Measured, TooFew
-from insight_lib.statistics import minimum_detectable_effect
+from insight_lib.prose import Name
+from insight_lib.statistics import in_points, minimum_detectable_effect
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from insight_lib.parameter_model import SegmentParameters
+    from insight_lib.run import Run
+    from insight_lib.segments.groups import Groups
+    from insight_lib.segments.responsiveness import Answers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,4 +125,70 @@ def plan_by_power(
         merged=final,
         after=tuple(measure(name, left[name]) for name in sorted(left)),
         smallest_effect_that_matters=smallest_effect_that_matters,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Power:
+    """Which groups can carry a test of their own.
+
+    Attributes:
+        weak: Groups that cannot.
+        pairs: Groups that can only together.
+        detectable: What the weakest group can show.
+    """
+
+    case: Literal["enough", "together", "too few"]
+    weak: tuple[Name, ...]
+    pairs: tuple[Name, ...]
+    smallest_effect: Measured
+    detectable: Measured
+    value: Measured
+
+
+def power(
+    groups: Groups,
+    described: pd.DataFrame,
+    run: Run[SegmentParameters],
+    responsiveness: Answers | None = None,
+) -> Power:
+    """Whether each group shows the smallest effect that matters in a test of its own.
+
+    The base rate is that of the control group of the last campaign, else the share of customers
+    who ordered lately.
+    """
+    base = (
+        responsiveness.result.base_rate
+        if responsiveness is not None
+        else float((described["n_orders_recent"] > 0).mean())
+    )
+    plan = plan_by_power(
+        {s: groups.sizes[s] for s in groups.names},
+        {s: groups.means.loc[s].to_numpy() for s in groups.names},
+        base_rate=base,
+        smallest_effect_that_matters=run.parameters.smallest_effect_that_matters,
+        power=run.parameters.test_power,
+        **run.range,
+    )
+    return power_by_name(plan, groups.names, as_of=run.as_of)
+
+
+def power_by_name(plan: PowerPlan, names: Mapping[str, Name], *, as_of: date) -> Power:
+    """What a plan by power comes to."""
+    weak = [p for p in plan.before if not p.is_enough]
+    worst = max(plan.before, key=lambda p: (p.detectable.value, p.segment))
+    is_mended = all(p.is_enough for p in plan.after)
+    smallest = Measured(
+        value=plan.smallest_effect_that_matters,
+        unit="share",
+        n=sum(p.n_customers for p in plan.before),
+        as_of=as_of,
+    )
+    return Power(
+        case="enough" if not weak else "together" if is_mended else "too few",
+        weak=tuple(names[p.segment] for p in weak),
+        pairs=tuple(Name(f"{names[m.segment]} + {names[m.into]}") for m in plan.merges),
+        smallest_effect=in_points(smallest),
+        detectable=in_points(worst.detectable),
+        value=worst.detectable,
     )

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from insight_lib.charts import Caption, Chart, Mark, plot_dots
 from insight_lib.findings import Estimate, TooFew, unit_of_difference
-from insight_lib.statistics import benjamini_hochberg, minimum_detectable_effect
+from insight_lib.prose import Name
+from insight_lib.statistics import benjamini_hochberg, in_points, minimum_detectable_effect
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+    from insight_lib.parameter_model import SegmentParameters
+    from insight_lib.run import Run
+    from insight_lib.segments.groups import Groups
 
 CONTROL = "control"
 _MOST_ARMS = 6
@@ -54,7 +64,6 @@ class Responsiveness:
     """Every segment's answer to one campaign."""
 
     campaign_id: str
-    outcome: str
     responses: tuple[Response, ...]
     left_out: tuple[str, ...]
     smallest_effect_that_matters: float
@@ -63,12 +72,20 @@ class Responsiveness:
         """Segments with this decision."""
         return tuple(r.segment for r in self.responses if r.decision is decision)
 
+    @property
+    def best(self) -> Response:
+        return max(self.responses, key=lambda r: (r.effect.value, r.segment))
+
+    @property
+    def base_rate(self) -> float:
+        """Mean outcome of those left alone, over the segments."""
+        return float(np.mean([r.control_mean for r in self.responses]))
+
 
 def estimate_responsiveness(
     frame: pd.DataFrame,
     *,
     campaign_id: str,
-    outcome: str,
     unit: str,
     smallest_effect_that_matters: float,
     as_of: date,
@@ -83,7 +100,6 @@ def estimate_responsiveness(
 
     Args:
         frame: One row per customer assigned: segment, is_treated, value.
-        outcome: What `value` is, in words.
         smallest_effect_that_matters: In the unit of `value`, positive.
 
     Raises:
@@ -134,7 +150,6 @@ def estimate_responsiveness(
         )
     return Responsiveness(
         campaign_id=campaign_id,
-        outcome=outcome,
         responses=tuple(responses),
         left_out=tuple(left_out),
         smallest_effect_that_matters=smallest_effect_that_matters,
@@ -223,4 +238,95 @@ def _no_control(who: str, drawn: pd.DataFrame) -> TooFew:
     return TooFew(
         f"{who} no customers apart in an arm called {CONTROL} (arms: {shown})",
         takes=f"the arm that was left alone to be called {CONTROL}",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """Where to roll a campaign out, where not, and where to go on testing, by the groups' names.
+
+    Attributes:
+        name, effect: Of the group that answers most.
+        frame: segment, effect, lower, upper, customers.
+    """
+
+    case: Literal["works", "not proven", "works for nobody"]
+    advice: Literal["test and skip", "test", "skip", "every group answers"]
+    campaign: Name
+    go: tuple[Name, ...]
+    keep: tuple[Name, ...]
+    no: tuple[Name, ...]
+    name: Name
+    effect: Estimate
+    value: Estimate
+    frame: pd.DataFrame
+    result: Responsiveness
+
+    def draw(self, caption: Caption) -> Chart:
+        """Effect of the campaign by group."""
+        return plot_dots(
+            self.frame, caption=caption, label="segment", value="effect", lower="lower",
+            upper="upper", unit=self.effect.unit, n="customers", highlight=[self.name],
+            reference=Mark(at=0.0, text=caption.reference),
+        )  # fmt: skip
+
+
+def responsiveness(
+    groups: Groups, assignments: ir.Table, responses: ir.Table, run: Run[SegmentParameters]
+) -> Answers:
+    """Visits beyond those of the control group, in the campaign drawn by lot that reached most.
+
+    Raises:
+        TooFew: No campaign was drawn by lot with a control group, or its groups are too small.
+    """
+    sent = assignments.to_pandas()
+    campaign_id = choose_campaign(sent)
+    placed = groups.placed.rename("segment").rename_axis("customer_id").reset_index()
+    frame = campaign_frame(
+        sent, responses.to_pandas(), placed, campaign_id=campaign_id, response_type="visit"
+    )
+    result = estimate_responsiveness(
+        frame,
+        campaign_id=campaign_id,
+        unit="share",
+        smallest_effect_that_matters=run.parameters.smallest_effect_that_matters,
+        power=run.parameters.test_power,
+        **run.range,
+    )
+    return answers_by_name(result, groups.shown)
+
+
+def answers_by_name(result: Responsiveness, names: Mapping[str, Name]) -> Answers:
+    """What a campaign's effects by group come to."""
+    go, no, keep = (
+        tuple(names[s] for s in result.decided(d))
+        for d in (Decision.GO, Decision.NO_GO, Decision.KEEP_TESTING)
+    )
+    effects = [in_points(r.effect) for r in result.responses]
+    return Answers(
+        case="works" if go else "not proven" if keep else "works for nobody",
+        advice="test and skip"
+        if keep and no
+        else "test"
+        if keep
+        else "skip"
+        if no
+        else "every group answers",
+        campaign=Name(result.campaign_id),
+        go=go,
+        keep=keep,
+        no=no,
+        name=names[result.best.segment],
+        effect=in_points(result.best.effect),
+        value=result.best.effect,
+        frame=pd.DataFrame(
+            {
+                "segment": [names[r.segment] for r in result.responses],
+                "effect": [e.value for e in effects],
+                "lower": [e.lower for e in effects],
+                "upper": [e.upper for e in effects],
+                "customers": [e.n for e in effects],
+            }
+        ),
+        result=result,
     )

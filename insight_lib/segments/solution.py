@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -32,11 +33,21 @@ Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 METHODS = ("k-means", "mixture")
-NO_MORE_THAN_CHANCE = "no more distinct than chance"
-ONE_CLOUD = "as many customers stand between the groups as in one cloud"
 _VALLEY_ERROR = 0.01
 _N_CLOUDS = 19
 _CLOUD_MARGIN = 1.2  # for what drawn customers miss of the real ones
+
+
+class Fault(StrEnum):
+    """Why a solution is not published."""
+
+    CHANCE = "chance"
+    ONE_CLOUD = "one cloud"
+    SMALL_GROUP = "small group"
+    DOES_NOT_COME_BACK = "does not come back"
+    ONE_PERIOD = "one period"
+    DOES_NOT_LAST = "does not last"
+    MAY_NOT_LAST = "may not last"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +104,7 @@ class Candidate:
             that one cloud has; missing where it was not looked at.
         kept: Part of the gain of a plan by group left in the half year after; missing if there
             are no two periods.
-        fault: Why it is not published; empty if it may be.
+        fault: Why it is not published; none if it may be.
     """
 
     method: str
@@ -105,7 +116,7 @@ class Candidate:
     valley: float | None
     kept: Estimate | None
     smallest_customers: int
-    fault: str
+    fault: Fault | None
 
     @property
     def excess(self) -> float:
@@ -224,7 +235,7 @@ def estimate_segments(
                 valley=None,
                 kept=None,
                 smallest_customers=int(sizes.min()),
-                fault="",
+                fault=None,
             )
             if candidate.is_distinct and share <= limits.chance_share:
                 candidate = replace(candidate, valley=clouds.valley(k))
@@ -423,22 +434,18 @@ def _kept(
     return estimate_ratio(came, planned, unit="ratio", as_of=as_of)
 
 
-def _fault(candidate: Candidate, chance_share: float, limits: Thresholds) -> str:
-    if chance_share > limits.chance_share or not candidate.is_distinct:
-        return NO_MORE_THAN_CHANCE
-    if candidate.valley is None or candidate.valley <= 1:
-        return ONE_CLOUD
-    if candidate.smallest_customers < limits.smallest_customers:
-        return "a group is too small"
-    if min(candidate.jaccard) < limits.smallest_jaccard:
-        return "a group does not come back in resamples"
-    if candidate.kept is None:
-        return "there are no two periods with enough customers to see whether it lasts"
-    if candidate.kept.upper < limits.smallest_kept:
-        return "a plan made by it would not outlast half a year"
-    if candidate.kept.lower < limits.smallest_kept:
-        return "there are too few customers to tell whether it lasts half a year"
-    return ""
+def _fault(candidate: Candidate, chance_share: float, limits: Thresholds) -> Fault | None:
+    kept = candidate.kept
+    tests = {
+        Fault.CHANCE: chance_share > limits.chance_share or not candidate.is_distinct,
+        Fault.ONE_CLOUD: candidate.valley is None or candidate.valley <= 1,
+        Fault.SMALL_GROUP: candidate.smallest_customers < limits.smallest_customers,
+        Fault.DOES_NOT_COME_BACK: min(candidate.jaccard, default=0.0) < limits.smallest_jaccard,
+        Fault.ONE_PERIOD: kept is None,
+        Fault.DOES_NOT_LAST: kept is not None and kept.upper < limits.smallest_kept,
+        Fault.MAY_NOT_LAST: kept is not None and kept.lower < limits.smallest_kept,
+    }
+    return next((fault for fault, is_so in tests.items() if is_so), None)
 
 
 class _Clouds:

@@ -11,7 +11,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from insight_lib.runner.fingerprint import CodeIndex, fingerprint
 
 MODULES = {
-    "__init__.py": "",
+    "__init__.py": "def __getattr__(name):\n    from insight_lib.market import open_market\n",
     "market.py": "import json\nfrom insight_lib.lake import store\n",
     "lake/__init__.py": "",
     "lake/store.py": "def late():\n    from ..schema import TABLES\n",
@@ -39,7 +39,7 @@ def notebook(tmp_path: Path) -> Path:
     path = tmp_path / "n.ipynb"
     cells = [
         new_markdown_cell("A title"),
-        new_code_cell("%matplotlib inline\nfrom insight_lib.market import open_market"),
+        new_code_cell("%matplotlib inline\nfrom insight_lib import open_market"),
         new_code_cell("import insight_lib.features\n!ls"),
     ]
     path.write_text(json.dumps(new_notebook(cells=cells)))
@@ -57,6 +57,15 @@ def test_imports_are_followed(library: Path, notebook: Path) -> None:
         "insight_lib.market",
         "insight_lib.schema",
     )
+
+
+def test_a_module_brings_the_door_along_only_where_the_library_itself_is_named(
+    library: Path,
+) -> None:
+    index = CodeIndex(library)
+    before = index.module_digest("insight_lib.features")
+    (library / "market.py").write_text("x = 1")
+    assert CodeIndex(library).module_digest("insight_lib.features") == before
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name != "other.py"])

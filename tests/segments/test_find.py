@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from insight_lib import segments
 from insight_lib.findings import TooFew, Verdict
+from insight_lib.segments.checks import inputs
 from insight_lib.segments.find import (
     Found,
     Plan,
@@ -20,8 +22,8 @@ from insight_lib.segments.find import (
 )
 from insight_lib.segments.naming import estimate_lifts
 from insight_lib.segments.purchases import learn_recipe, read_purchases
-from insight_lib.segments.solution import ONE_CLOUD, Thresholds
-from insight_lib.segments.story import describe_inputs, describe_solution
+from insight_lib.segments.solution import Fault, Thresholds
+from tests.cards import run_of, told
 from tests.segments.worlds import order_lines, tastes
 from tests.truth.helpers import assert_coverage, assert_false_alarm_rate, over_seeds
 
@@ -51,9 +53,9 @@ def noise(seed: int, n: int = 500) -> np.ndarray:
 def test_customers_who_differ_by_degree_are_no_groups(kind: str) -> None:
     found = found_in({"channel": tastes(kind, 3)}, 3)
     assert found.solution.k == 0
-    assert ONE_CLOUD in {c.fault for c in found.solution.candidates}
-    told = describe_solution(found.solution, as_of=AS_OF)
-    assert "real" not in str(told.statement)
+    assert Fault.ONE_CLOUD in {c.fault for c in found.solution.candidates}
+    said = told(segments, "found", found)
+    assert "real" not in str(said.statement)
 
 
 @pytest.mark.slow
@@ -79,19 +81,19 @@ def test_a_column_that_tells_nothing_hides_no_groups() -> None:
 @pytest.mark.case("119b")
 def test_kinds_that_few_purchases_hide_are_not_called_degrees() -> None:
     found = found_in({"channel": tastes("three kinds, hardly apart", 5)}, 5)
-    told = describe_solution(found.solution, as_of=AS_OF)
+    said = told(segments, "found", found)
     assert found.solution.k == 0
-    assert told.verdict is Verdict.CANNOT_TELL
-    assert "by degree" not in str(told.statement)
+    assert said.verdict is Verdict.CANNOT_TELL
+    assert "by degree" not in str(said.statement)
 
 
 @pytest.mark.case("117")
 def test_degrees_are_said_where_kinds_would_have_shown() -> None:
     shares = {"channel": tastes("one taste", 3)}
     found = found_in(shares, 3, orders=40.0, pieces=6.0)
-    told = describe_solution(found.solution, as_of=AS_OF)
+    said = told(segments, "found", found)
     assert found.solution.power > 0.8
-    assert (told.verdict, "by degree" in str(told.statement)) == (Verdict.DOES_NOT_MATTER, True)
+    assert (said.verdict, "by degree" in str(said.statement)) == (Verdict.DOES_NOT_MATTER, True)
 
 
 @pytest.mark.case("119f")
@@ -100,7 +102,8 @@ def test_a_rename_makes_no_groups() -> None:
     found = found_in(shares, 6, renamed_after=180)
     assert found.solution.k == 0
     assert "a → a new" in found.purchases.renamed
-    said = describe_inputs(found, n_customers=500, as_of=AS_OF)
+    everyone = pd.DataFrame(index=range(500))
+    said = told(segments, "inputs", inputs(found, everyone, run_of("segments")))
     assert "Taken for one under two names" in str(said.so_what)
 
 
@@ -120,9 +123,9 @@ def test_halves_follow_the_data_and_a_test_not_made_supports_nothing() -> None:
     assert short.solution.chosen.kept is not None
     hardly = found_in(shares, 7, n_days=40, orders=8.0)  # halves of twenty days are none
     assert hardly.solution.k == 0
-    told = describe_solution(hardly.solution, as_of=AS_OF)
-    assert told.verdict is Verdict.CANNOT_TELL
-    assert "no two periods" in str(told.so_what)
+    said = told(segments, "found", hardly)
+    assert said.verdict is Verdict.CANNOT_TELL
+    assert "no two periods" in str(said.so_what)
 
 
 @pytest.mark.case("7")

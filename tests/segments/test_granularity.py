@@ -29,6 +29,8 @@ def choose(value: np.ndarray, *, cost: float = 100.0, capacity: int = 10) -> Gra
         channel_capacity=capacity,
         captured_share=0.1,
         currency="EUR",
+        found=4,
+        period_days=91,
         as_of=AS_OF,
     )
 

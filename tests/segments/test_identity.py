@@ -138,12 +138,12 @@ def test_interval_by_hand_and_its_driver() -> None:
         )
         return found.days.value, found.driver
 
-    assert interval(0.1) == (round(np.log(0.8) / np.log(0.9) * 90), "customers who move")
+    assert interval(0.1) == (round(np.log(0.8) / np.log(0.9) * 90), "customers")
     assert interval(0.05) > interval(0.1) > interval(0.3)
     # As many moves on the whole, but now few and now many: remade sooner.
     calm, wild = (1 - np.exp(-np.array(hazards)) for hazards in ([0.1, 0.1], [0.02, 0.18]))
     assert interval(*wild) < interval(*calm)
-    assert interval(0.1, turnover=0.3)[1] == "products that change"
+    assert interval(0.1, turnover=0.3)[1] == "products"
     assert interval(0.1, turnover=0.3)[0] < interval(0.1)[0]
     with pytest.raises(TooFew):
         interval()

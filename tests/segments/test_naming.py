@@ -10,20 +10,26 @@ import pandas as pd
 import pytest
 import yaml
 
+from insight_lib import segments
 from insight_lib.findings import Estimate, TooFew
+from insight_lib.prose import Name
 from insight_lib.segments.naming import (
     Lift,
-    describe_typical,
+    TypicalCustomer,
     estimate_lifts,
+    interviews,
     match_quotes,
     name_form,
     register_line,
     suggest_names,
+    typical_customer,
 )
-from insight_lib.segments.tables import quotes_table
+from tests.cards import run_of, tabled
+from tests.segments.test_story import groups
 from tests.truth.helpers import assert_coverage, over_seeds
 
 AS_OF = date(2024, 12, 31)
+RUN = run_of("segments")
 
 
 def pieces(seed: int, *, n: int = 400, shift: float = 0.0) -> tuple[pd.DataFrame, pd.Series]:
@@ -91,26 +97,26 @@ def test_the_typical_customer_is_nobody() -> None:
     frame = pd.DataFrame(
         {
             "n_orders": rng.integers(1, 90, 60),
-            "revenue_amount": rng.gamma(2, 50, 60).round(2),
+            "mean_order_amount": rng.gamma(2, 50, 60).round(2),
             "age_band": ["25-34"] * 35 + ["60+"] * 25,
         }
     )
-    segment = pd.Series(["s1"] * 52 + ["s2"] * 8)
-    typical = describe_typical(
-        frame,
-        segment,
-        numbers=["n_orders", "revenue_amount"],
-        traits=["age_band"],
-        minimum_cell_size=10,
-    )
-    (only,) = typical  # eight customers are too few to describe
-    assert only.n_customers == 52
-    assert only.medians["n_orders"] == frame["n_orders"][:52].median()
-    assert only.commonest == {"age_band": "25-34"}
-    row = (frame["n_orders"] == only.medians["n_orders"]) & (
-        frame["revenue_amount"] == only.medians["revenue_amount"]
+
+    def typical(n: int) -> TypicalCustomer:
+        return typical_customer(
+            frame[:n], Name("Kids"), currency="EUR", as_of=AS_OF, minimum_cell_size=10
+        )
+
+    most = typical(52)
+    assert most.n_customers == 52
+    assert most.n_orders.value == frame["n_orders"][:52].median()
+    assert most.age_band == "25-34"
+    row = (frame["n_orders"] == most.n_orders.value) & (
+        frame["mean_order_amount"] == most.mean_order_amount.value
     )
     assert not row.any()
+    few = typical(8)  # too few to describe
+    assert (few.n_orders, few.mean_order_amount, few.age_band) == (None, None, None)
 
 
 @pytest.mark.row("C3.4")
@@ -178,8 +184,13 @@ def test_quotes_go_to_the_segment_that_they_speak_for() -> None:
     assert match_quotes([shoes], [lift("s1", "Shoes", 1.1)]) == {}  # not clearly apart
 
 
-def test_a_group_that_nobody_speaks_of_says_so() -> None:
-    matched = {"s1": [Said("I like shoes", ("shoes",))]}
-    table = quotes_table(matched, {"s1": "Shoes", "s2": "Kids"}, n_quotes=1)
-    assert table.rows[0] == ("Shoes", "“I like shoes”", "customer", "1 May 2025")
-    assert table.rows[1][:2] == ("Kids", "no interview speaks of what sets them apart")
+def test_a_group_that_nobody_speaks_of_stands_without_a_word() -> None:
+    lifts = (lift("s1", "Shoes", 3.0),)
+    later = Said("Shoes!", ("shoes",), date(2026, 5, 1))
+    said = Said("I like shoes", ("shoes",), date(2024, 5, 1))
+    by_name = groups(*lifts)
+    table = tabled(segments, "interviews", interviews(by_name, (said, later), RUN))
+    assert table.rows[0] == ("Kids", "“I like shoes”", "customer", "1 May 2024")
+    assert table.rows[1] == ("Shoes", "–", "–", "–")
+    assert table.note.startswith("1 quotes")
+    assert tabled(segments, "interviews", interviews(by_name, (), RUN)) is None

@@ -27,7 +27,6 @@ def estimate(frame: pd.DataFrame, smallest: float = 0.02):
     return estimate_responsiveness(
         frame,
         campaign_id="test",
-        outcome="visit",
         unit="share",
         smallest_effect_that_matters=smallest,
         as_of=AS_OF,

@@ -11,8 +11,8 @@ from sklearn.metrics import adjusted_rand_score
 from insight_lib.findings import Estimate, TooFew
 from insight_lib.segments import solution
 from insight_lib.segments.solution import (
-    ONE_CLOUD,
     Candidate,
+    Fault,
     Thresholds,
     _choose,
     _fault,
@@ -45,7 +45,7 @@ def test_noise_has_no_groups() -> None:
     found = estimate_segments(points, ids, **QUICK)
     assert found.model is None
     assert len(found.table()) == 0
-    assert {c.fault for c in found.candidates} == {"no more distinct than chance"}
+    assert {c.fault for c in found.candidates} == {Fault.CHANCE}
 
 
 @pytest.mark.slow
@@ -135,8 +135,8 @@ def test_groups_that_two_periods_do_not_agree_on_are_not_published() -> None:
     assert agreed.k == 3
     assert agreed.chosen.kept.lower > 0.9
     assert split.k == alone.k == 0
-    assert "a plan made by it would not outlast half a year" in {c.fault for c in split.candidates}
-    assert any("no two periods" in c.fault for c in alone.candidates)
+    assert Fault.DOES_NOT_LAST in {c.fault for c in split.candidates}
+    assert Fault.ONE_PERIOD in {c.fault for c in alone.candidates}
 
 
 def kept(lower: float) -> Estimate:
@@ -157,7 +157,7 @@ def candidate(**changes: object) -> Candidate:
         "valley": 1.5,
         "kept": kept(0.7),
         "smallest_customers": 60,
-        "fault": "",
+        "fault": None,
     }
     return Candidate(**given | changes)
 
@@ -166,26 +166,26 @@ def candidate(**changes: object) -> Candidate:
 @pytest.mark.parametrize(
     ("changes", "share", "fault"),
     [
-        ({}, 0.02, ""),
-        ({}, 0.2, "no more distinct than chance"),
-        ({"is_distinct": False}, 0.02, "no more distinct than chance"),
-        ({"jaccard": (0.9, 0.74)}, 0.02, "a group does not come back in resamples"),
-        ({"valley": 0.9}, 0.02, ONE_CLOUD),
-        ({"kept": kept(0.29)}, 0.02, "a plan made by it would not outlast half a year"),
+        ({}, 0.02, None),
+        ({}, 0.2, Fault.CHANCE),
+        ({"is_distinct": False}, 0.02, Fault.CHANCE),
+        ({"jaccard": (0.9, 0.74)}, 0.02, Fault.DOES_NOT_COME_BACK),
+        ({"valley": 0.9}, 0.02, Fault.ONE_CLOUD),
+        ({"kept": kept(0.29)}, 0.02, Fault.DOES_NOT_LAST),
         (
             {"kept": kept(0.4)},
             0.02,
-            "there are too few customers to tell whether it lasts half a year",
+            Fault.MAY_NOT_LAST,
         ),
         (
             {"kept": None},
             0.02,
-            "there are no two periods with enough customers to see whether it lasts",
+            Fault.ONE_PERIOD,
         ),
-        ({"smallest_customers": 49}, 0.02, "a group is too small"),
+        ({"smallest_customers": 49}, 0.02, Fault.SMALL_GROUP),
     ],
 )
-def test_each_threshold_by_hand(changes: dict, share: float, fault: str) -> None:
+def test_each_threshold_by_hand(changes: dict, share: float, fault: Fault | None) -> None:
     assert _fault(candidate(**changes), share, Thresholds()) == fault
 
 
@@ -194,7 +194,7 @@ def test_ties_go_to_fewer_groups_and_the_simpler_method() -> None:
         candidate(k=4),
         candidate(k=3, method="mixture"),
         candidate(k=3),
-        candidate(k=2, fault="a group is too small"),
+        candidate(k=2, fault=Fault.SMALL_GROUP),
     ]
     assert _choose(tied) == tied[2]
     assert _choose(tied[3:]) is None

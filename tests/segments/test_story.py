@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -10,45 +11,25 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from insight_lib.findings import Estimate, Verdict
-from insight_lib.segments.attitudes import SideBySide
-from insight_lib.segments.charts import (
-    chart_lifts,
-    chart_migration,
-    chart_responses,
-    chart_sizes,
-)
-from insight_lib.segments.crosswalk import estimate_crosswalk
-from insight_lib.segments.find import Moves
+from insight_lib import segments
+from insight_lib.findings import Estimate, Finding, Undefined, Verdict
+from insight_lib.prose import Name
+from insight_lib.segments.attitudes import SideBySide, weigh_uses
+from insight_lib.segments.checks import stability
+from insight_lib.segments.crosswalk import Crosswalk, estimate_crosswalk, redefine
+from insight_lib.segments.find import Found, Moves, weigh_wear
 from insight_lib.segments.granularity import estimate_granularity
-from insight_lib.segments.identity import estimate_interval, match_segments
-from insight_lib.segments.naming import Lift
-from insight_lib.segments.power import plan_by_power
-from insight_lib.segments.responsiveness import estimate_responsiveness
-from insight_lib.segments.solution import (
-    NO_MORE_THAN_CHANCE,
-    Candidate,
-    Solution,
-    Thresholds,
-)
-from insight_lib.segments.story import (
-    describe_crosswalk,
-    describe_difference,
-    describe_granularity,
-    describe_interval,
-    describe_names,
-    describe_power,
-    describe_responsiveness,
-    describe_solution,
-    describe_stability,
-    describe_totals,
-    describe_uses,
-)
-from insight_lib.segments.tables import candidates_table, restated_table
+from insight_lib.segments.groups import Groups, sizes
+from insight_lib.segments.identity import match_segments, migration_by_name
+from insight_lib.segments.naming import Difference, Lift, difference, names
+from insight_lib.segments.power import plan_by_power, power_by_name
+from insight_lib.segments.purchases import Purchases, Recipe
+from insight_lib.segments.responsiveness import answers_by_name, estimate_responsiveness
+from insight_lib.segments.solution import Candidate, Fault, Solution, Thresholds
+from tests.cards import drawn, run_of, tabled, told
 
 AS_OF = date(2024, 12, 31)
-NAMES = {"s1": "Kids", "s2": "Shoes"}
-LABELS = {"market": "Testland", "source": "transactions (snapshot 0)"}
+NAMES = {"s1": Name("Kids"), "s2": Name("Shoes")}
 CHOSEN = Candidate(
     method="k-means",
     k=2,
@@ -59,21 +40,47 @@ CHOSEN = Candidate(
     valley=1.4,
     kept=Estimate(value=0.8, lower=0.7, upper=0.9, unit="ratio", n=90, as_of=AS_OF, method="m"),
     smallest_customers=60,
-    fault="",
+    fault=None,
 )
 
 
-def solution(*candidates: Candidate, chosen: Candidate | None = None) -> Solution:
-    return Solution(
-        customer_id=("a", "b"),
-        model=None,
-        labels=np.zeros(0, dtype=np.int64),
-        probability=np.zeros(0),
-        chosen=chosen,
-        candidates=candidates,
-        chance_share=0.025,
-        n_fitted=2,
-        thresholds=Thresholds(),
+def found(*candidates: Candidate, chosen: Candidate | None = None, power: float = 0.0) -> Found:
+    return Found(
+        purchases=Purchases(parts={}),
+        recipe=Recipe(mixes={}),
+        values=pd.DataFrame(index=["a", "b"]),
+        solution=Solution(
+            customer_id=("a", "b"),
+            model=None,
+            labels=np.zeros(0, dtype=np.int64),
+            probability=np.zeros(0),
+            chosen=chosen,
+            candidates=candidates,
+            chance_share=0.025,
+            n_fitted=2,
+            thresholds=Thresholds(),
+            power=power,
+        ),
+        days=364,
+        covered=364,
+        n_in_both=0,
+        as_of=AS_OF,
+    )
+
+
+def groups(*lifts: Lift, confirmed: Mapping[str, str] | None = None) -> Groups:
+    ids = [f"c{i:03}" for i in range(100)]
+    placed = pd.Series(["s1"] * 60 + ["s2"] * 40, index=ids)
+    return Groups(
+        ids={"s1": "s1", "s2": "s2"},
+        member=placed,
+        probability=pd.Series(1.0, index=ids),
+        placed=placed,
+        amount=pd.Series([0.5] * 60 + [1.75] * 40, index=ids),
+        means=pd.DataFrame({"kids": [1.0, -1.0]}, index=["s1", "s2"]),
+        lifts=lifts,
+        suggested=NAMES,
+        confirmed=confirmed or {},
     )
 
 
@@ -85,29 +92,31 @@ def lift(value: float, lower: float) -> Lift:
 
 
 @pytest.mark.row("C3.2")
-def test_the_three_answers_to_whether_there_are_segments() -> None:
-    found = describe_solution(solution(CHOSEN, chosen=CHOSEN), as_of=AS_OF)
-    assert found.verdict is Verdict.MATTERS
-    assert "into 2 real groups" in str(found.statement)
-    noise = replace(CHOSEN, fault=NO_MORE_THAN_CHANCE)
-    hidden = describe_solution(solution(noise), as_of=AS_OF)
-    assert hidden.verdict is Verdict.CANNOT_TELL
-    none = describe_solution(replace(solution(noise), power=0.9), as_of=AS_OF)
+def test_the_answers_to_whether_there_are_segments() -> None:
+    yes = told(segments, "found", found(CHOSEN, chosen=CHOSEN))
+    assert yes.verdict is Verdict.MATTERS
+    assert "into 2 real groups" in str(yes.statement)
+    noise = replace(CHOSEN, fault=Fault.CHANCE)
+    assert told(segments, "found", found(noise)).verdict is Verdict.CANNOT_TELL
+    none = told(segments, "found", found(noise, power=0.9))
     assert none.verdict is Verdict.DOES_NOT_MATTER
     assert str(none.statement).startswith("No segments")
-    small = replace(CHOSEN, fault="a group is too small")
-    unsure = describe_solution(solution(noise, small), as_of=AS_OF)
+    unsure = told(segments, "found", found(noise, replace(CHOSEN, fault=Fault.SMALL_GROUP)))
     assert unsure.verdict is Verdict.CANNOT_TELL
     assert "a group is too small" in str(unsure.so_what)
 
 
 @pytest.mark.case("7")
 def test_stability_passes_only_what_was_compared() -> None:
-    assert describe_stability(solution(CHOSEN, chosen=CHOSEN), as_of=AS_OF).verdict is Verdict.PASS
+    passed = stability(found(CHOSEN, chosen=CHOSEN))
+    assert told(segments, "stability", passed).verdict is Verdict.PASS
     alone = replace(CHOSEN, kept=None)
-    assert describe_stability(solution(alone, chosen=alone), as_of=AS_OF).verdict is Verdict.REVIEW
-    assert describe_stability(solution(), as_of=AS_OF).verdict is Verdict.REVIEW
-    assert candidates_table(solution(CHOSEN, chosen=CHOSEN)).rows[0][-1] == "chosen"
+    for result in (found(alone, chosen=alone), found()):
+        assert told(segments, "stability", stability(result)).verdict is Verdict.REVIEW
+    noise = replace(CHOSEN, fault=Fault.CHANCE)
+    table = tabled(segments, "stability", stability(found(CHOSEN, noise, chosen=CHOSEN)))
+    assert table is not None
+    assert [row[-1] for row in table.rows] == ["chosen", "no more distinct than chance"]
 
 
 @pytest.mark.case("119h")
@@ -116,47 +125,59 @@ def test_groups_that_are_not_published_serve_nothing() -> None:
         criteria=(), winner={"retention": "behavioural"}, is_clear={"retention": True},
         unserved=("acquisition",), n_respondents=200,
     )  # fmt: skip
-    told = describe_uses(compared, published=(), as_of=AS_OF)
-    assert told.verdict is Verdict.CANNOT_TELL
-    assert str(told.statement).startswith("Nothing serves yet")
-    served = describe_uses(compared, published=("behavioural",), as_of=AS_OF)
-    assert str(served.statement) == "Serve retention by behavioural groups."
+    absent = told(segments, "uses", weigh_uses(compared, published=(), as_of=AS_OF))
+    assert absent.verdict is Verdict.CANNOT_TELL
+    assert str(absent.statement).startswith("Nothing serves yet")
+    served = weigh_uses(compared, published=("behavioural",), as_of=AS_OF)
+    assert str(told(segments, "uses", served).statement) == (
+        "Serve retention by behavioural groups."
+    )
+
+
+def clearest(*lifts: Lift) -> Difference:
+    result = difference(groups(*lifts))
+    assert result is not None
+    return result
 
 
 def test_a_difference_beyond_counting_is_said_in_words() -> None:
-    assert "3 times" in str(describe_difference([lift(3, 2)], NAMES).statement)
-    assert "hardly any other" in str(describe_difference([lift(300, 2)], NAMES).statement)
-    assert describe_difference([lift(1.1, 0.9)], NAMES) is None
-    assert chart_lifts([lift(3, 2)], NAMES, **LABELS) is not None
-    assert chart_lifts([lift(300, 2)], NAMES, **LABELS) is None
+    one, alone = clearest(lift(3, 2)), clearest(lift(300, 2))
+    assert "3 times" in str(told(segments, "difference", one).statement)
+    assert "hardly any other" in str(told(segments, "difference", alone).statement)
+    assert difference(groups(lift(1.1, 0.9))) is None
+    assert drawn(segments, "difference", one) is not None
+    with pytest.raises(Undefined, match="drawn"):
+        drawn(segments, "difference", alone)
 
 
 @pytest.mark.row("C3.4")
 def test_names_are_unconfirmed_until_someone_confirms_them() -> None:
-    check = describe_names(NAMES, {"s1": "Young families"}, as_of=AS_OF)
+    run = run_of("segments")
+    check = told(segments, "names", names(groups(confirmed={"s1": "Young families"}), run))
     assert check.verdict is Verdict.REVIEW
     assert str(check.statement) == "1 of 2 names are unconfirmed."
-    assert describe_names(NAMES, NAMES, as_of=AS_OF).verdict is Verdict.PASS
+    both = names(groups(confirmed=NAMES), run)
+    assert told(segments, "names", both).verdict is Verdict.PASS
 
 
-def power(n_small: int, smallest: float):
-    return plan_by_power(
+def power(n_small: int, smallest: float) -> Finding:
+    plan = plan_by_power(
         {"s1": 4000, "s2": n_small},
         {"s1": np.array([0.0]), "s2": np.array([1.0])},
         base_rate=0.1,
         smallest_effect_that_matters=smallest,
         as_of=AS_OF,
     )
+    return told(segments, "power", power_by_name(plan, NAMES, as_of=AS_OF))
 
 
 @pytest.mark.row("M7.3")
 def test_the_segment_that_cannot_stand_alone_is_named() -> None:
-    assert describe_power(power(4000, 0.05), NAMES, as_of=AS_OF).verdict is Verdict.DOES_NOT_MATTER
-    merged = describe_power(power(40, 0.05), NAMES, as_of=AS_OF)
+    assert power(4000, 0.05).verdict is Verdict.DOES_NOT_MATTER
+    merged = power(40, 0.05)
     assert str(merged.statement).startswith("Shoes are too small")
-    assert str(merged.so_what) == "Test together: Shoes with Kids."
-    hopeless = describe_power(power(40, 0.001), NAMES, as_of=AS_OF)
-    assert str(hopeless.statement).startswith("Even all customers together")
+    assert str(merged.so_what) == "Test together: Shoes + Kids."
+    assert str(power(40, 0.001).statement).startswith("Even all customers together")
 
 
 @pytest.mark.row("C3.3")
@@ -173,9 +194,11 @@ def test_the_chosen_number_is_explained() -> None:
             captured_share=0.5,
             currency="EUR",
             as_of=AS_OF,
+            found=4,
+            period_days=91,
         )
-        found = describe_granularity(result, n_found=4, period_days=91, as_of=AS_OF)
-        return f"{found.statement} {found.so_what}"
+        finding = told(segments, "granularity", result)
+        return f"{finding.statement} {finding.so_what}"
 
     assert "costs €" in words(1.0, 2)
     assert "No split pays" in words(1e6, 5)
@@ -188,27 +211,53 @@ def test_moves_break_and_totals() -> None:
     old = pd.DataFrame({"customer_id": ids, "segment": ["s1"] * 100 + ["s2"] * 100})
     new = old.assign(segment=["s1"] * 80 + ["s2"] * 120)
     refresh = match_segments(old, new, as_of=AS_OF)
-    interval = estimate_interval([0.1], days_between=91, tolerated_share=0.2, as_of=AS_OF, n=200)
     moved = refresh.moved
     moves = Moves(old=old, seemed=0.14, by_chance=0.04, moved=moved)
-    told = describe_interval(moves, interval, days_between=91)
-    assert str(told.statement).startswith("10 in 100 customers changed group in 91 days")
-    nobody = replace(moves, moved=replace(moved, value=0.0, lower=0.0, upper=0.01))
-    still = estimate_interval([0.0], days_between=91, tolerated_share=0.2, as_of=AS_OF, n=200)
-    told = describe_interval(nobody, still, days_between=91)
-    assert str(told.statement).startswith("Nobody surely changed group")
-    assert "nothing wears them out" in str(told.so_what)
-    chart = chart_migration(refresh, NAMES, minimum_cell_size=10, **LABELS)
+
+    def wear(moves: Moves) -> Finding:
+        result = weigh_wear(
+            moves, range_turnover_share=None, refresh_days=91, tolerated_moved_share=0.2
+        )
+        return told(segments, "moves", result)
+
+    assert str(wear(moves).statement).startswith("10 in 100 customers changed group in 91 days")
+    nobody = wear(replace(moves, moved=replace(moved, value=0.0, lower=0.0, upper=0.01)))
+    assert str(nobody.statement).startswith("Nobody surely changed group")
+    assert "nothing wears them out" in str(nobody.so_what)
+    shares = migration_by_name(refresh, NAMES, minimum_cell_size=10)
+    chart = drawn(segments, "migration", shares)
+    assert chart is not None
+    assert chart.table is not None
     assert ("Shoes", "", "100%") in chart.table.rows  # none of a few is shown
     figure = pd.Series([Decimal(1)] * 200, index=ids)
     pairs = [dict(zip(ids, f["segment"], strict=True)) for f in (old, new)]
     walk = estimate_crosswalk(figure, *pairs, as_of=AS_OF)
-    assert describe_crosswalk(walk, smallest_kept_share=0.8).verdict is Verdict.DOES_NOT_MATTER
-    assert describe_crosswalk(walk, smallest_kept_share=0.95).verdict is Verdict.MATTERS
-    assert describe_totals(walk, as_of=AS_OF).verdict is Verdict.PASS
+    kept = redefine(walk, NAMES, smallest_kept_share=0.8, currency="EUR")
+    assert told(segments, "redefinition", kept).verdict is Verdict.DOES_NOT_MATTER
+    lost = redefine(walk, NAMES, smallest_kept_share=0.95, currency="EUR")
+    assert told(segments, "redefinition", lost).verdict is Verdict.MATTERS
+    table = tabled(segments, "redefinition", kept)
+    assert table is not None
+    assert table.rows[0] == ("old: Kids", "100", "€100")
+
+
+@pytest.mark.row("M7.5")
+def test_restated_totals_are_equal_or_fail() -> None:
+    equal = segments.restated_totals
+    walk = estimate_crosswalk(
+        pd.Series([Decimal(1)] * 4, index=list("abcd")),
+        dict.fromkeys("abcd", "s1"),
+        {"a": "s1", "b": "s2", "c": "s2"},
+        as_of=AS_OF,
+    )
+
+    def verdict(walk: Crosswalk) -> Verdict:
+        result = equal(redefine(walk, NAMES, smallest_kept_share=0.8, currency="EUR"))
+        return told(segments, "restated_totals", result).verdict
+
+    assert verdict(walk) is Verdict.PASS
     broken = replace(walk, totals={"old": Decimal(200), "new": Decimal(199)})
-    assert describe_totals(broken, as_of=AS_OF).verdict is Verdict.FAIL
-    assert restated_table(walk, NAMES, currency="EUR").rows[0] == ("old: Kids", "100", "€100")
+    assert verdict(broken) is Verdict.FAIL
 
 
 @pytest.mark.row("C3.7")
@@ -216,7 +265,7 @@ def test_roll_out_is_said_by_segment() -> None:
     rng = np.random.default_rng(1)
     treated = np.tile([True, False], 4000)
 
-    def told(lift_share: float) -> Verdict:
+    def verdict(lift_share: float) -> Verdict:
         chance = 0.1 + lift_share * treated
         frame = pd.DataFrame(
             {
@@ -228,27 +277,20 @@ def test_roll_out_is_said_by_segment() -> None:
         result = estimate_responsiveness(
             frame,
             campaign_id="spring",
-            outcome="visits",
             unit="share",
             smallest_effect_that_matters=0.05,
             as_of=AS_OF,
         )
-        assert chart_responses(result, NAMES, **LABELS).table is not None
-        return describe_responsiveness(result, NAMES, as_of=AS_OF).verdict
+        answers = answers_by_name(result, NAMES)
+        assert drawn(segments, "responsiveness", answers) is not None
+        return told(segments, "responsiveness", answers).verdict
 
-    assert told(0.15) is Verdict.MATTERS
-    assert told(0.0) is Verdict.DOES_NOT_MATTER
-    assert told(0.045) is Verdict.CANNOT_TELL
+    assert verdict(0.15) is Verdict.MATTERS
+    assert verdict(0.0) is Verdict.DOES_NOT_MATTER
+    assert verdict(0.045) is Verdict.CANNOT_TELL
 
 
 def test_sizes_chart_names_the_segment_with_most_revenue() -> None:
-    frame = pd.DataFrame(
-        {
-            "name": ["Kids", "Shoes"],
-            "customers": [60, 40],
-            "customer_share": [0.6, 0.4],
-            "revenue_share": [0.3, 0.7],
-        }
-    )
-    chart = chart_sizes(frame, as_of=AS_OF, **LABELS)
+    chart = drawn(segments, "sizes", sizes(groups(), run_of("segments")))
+    assert chart is not None
     assert str(chart.title) == "Shoes: 40% of customers, 70% of revenue"
