@@ -344,33 +344,38 @@ def read_words(package: ModuleType, code: str = "en") -> Words:
     Raises:
         CardFaults: All that is wrong in them.
     """
-    folder, faults = Path(package.__path__[0]), list[Fault]()
-    document = load(folder / "words.yaml", f"{folder.name}/words.yaml")
-    faults += document.faults
-    cards = _cards(document, document.data or {}, faults)
+    faults: list[Fault] = []
+    document = _document(package, "words.yaml", faults)
+    spoken = document.data or {}
+    cards = _cards(document, spoken, faults)
     _check(package, cards, document, faults)
     if code != "en" and not faults:
-        document = load(folder / f"words.{code}.yaml", f"{folder.name}/words.{code}.yaml")
-        faults += document.faults
-        for name in sorted(set(document.data or {}) - set(cards)):
-            faults.append(_at(document, name, unknown("", name, cards)))
-        merged = {
-            name: _merged(card.model_dump(exclude_unset=True, mode="json"), document.data[name])
-            for name, card in cards.items()
-            if name in (document.data or {})
-        }
-        cards |= _cards(document, merged, faults)
-        _check(package, cards, document, faults)
+        document = _document(package, f"words.{code}.yaml", faults)
+        other = document.data or {}
+        names = sorted(other.keys() - spoken.keys())
+        faults += [_at(document, name, unknown("", name, spoken)) for name in names]
+        merged = {n: _merged(c, other[n]) for n, c in spoken.items() if n in other}
+        translated = _cards(document, merged, faults)
+        _check(package, translated, document, faults)
+        cards |= translated
     if faults:
         raise CardFaults(faults)
-    return Words(folder.name, cards, language(code))
+    return Words(package.__name__.rpartition(".")[2], cards, language(code))
+
+
+def _document(package: ModuleType, name: str, faults: list[Fault]) -> Document:
+    folder = Path(package.__path__[0])
+    document = load(folder / name, f"{folder.name}/{name}")
+    faults += document.faults
+    return document
 
 
 def _merged(one: Any, other: Any) -> Any:
     """Texts of another language over a card; what it does not say stays as it is."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one | {k: _merged(one.get(k), v) for k, v in other.items()}
-    return {"then": other} if isinstance(one, dict) else other
+    # A case of text alone is its next step.
+    return one | {"then": other} if isinstance(one, dict) else other
 
 
 def _cards(document: Document, data: Mapping[str, Any], faults: list[Fault]) -> dict[str, Card]:
