@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from insight_lib.findings import TooFew, Undefined
 from insight_lib.run import Run
 
 Analysis = Callable[..., Any]
+T = TypeVar("T")
 
 
 class UnknownNeed(NameError):
@@ -27,10 +28,25 @@ class UnknownNeed(NameError):
 
 @dataclass(frozen=True)
 class Missing:
-    """Why an analysis has no answer here, and what it would take where that is known."""
+    """Why an analysis has no answer here, and what it would take where that is known.
+
+    Attributes:
+        key: Of which of several results, where an analysis has more than one.
+    """
 
     why: str
     takes: str | None = None
+    key: str | None = None
+
+
+def attempted(make: Callable[[], T], key: str | None = None) -> T | Missing:
+    """One of several results, or why there is none."""
+    try:
+        return make()
+    except TooFew as error:
+        return Missing(str(error), error.takes, key)
+    except Undefined as error:
+        return Missing(str(error), key=key)
 
 
 @dataclass(frozen=True)
@@ -170,12 +186,7 @@ class Analyses:
             elif parameter.default is not None:
                 missing = missing or inner.value
         if missing is None:
-            try:
-                value = analysis(**values)
-            except TooFew as error:
-                value = Missing(str(error), error.takes)
-            except Undefined as error:
-                value = Missing(str(error))
+            value = attempted(lambda: analysis(**values))
         return Answer(missing or value, tuple(tables), frozenset(read))
 
     def _need(self, analysis: Analysis, name: str) -> Answer:

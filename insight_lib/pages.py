@@ -21,17 +21,22 @@ if TYPE_CHECKING:
 
 
 class Holdings:
-    """A market's tables and registers by name, as analyses need them."""
+    """A market's tables and registers by name, as analyses need them, and the market itself.
+
+    `market` is for what is neither: decisions, kept folders, findings and aggregates of others.
+    """
 
     def __init__(self, market: Market) -> None:
         self._market = market
 
     def known(self) -> Iterable[str]:
-        return {*TABLES, *self._market.project.published, *Registers.model_fields}
+        return {"market", *TABLES, *self._market.project.published, *Registers.model_fields}
 
     def get(self, name: str) -> Any:
         """A table, or the entries of a register that are this market's and not of later days."""
         market = self._market
+        if name == "market":
+            return market
         if name in Registers.model_fields:
             entries = getattr(market.registers, name)
             if isinstance(entries, tuple):
@@ -55,6 +60,7 @@ class Page:
     def run(self) -> Run[Any]:
         market = self.market
         return Run(
+            stage=market.stage.id,
             market=market.id,
             title=market.title,
             as_of=market.as_of,
@@ -73,21 +79,21 @@ class Page:
     def _of(self, name: str, result: Any, answer: Answer) -> Iterator[Any]:
         card, words = self.words.cards[name], self.words
         held = tuple(table for table in answer.tables if table in self.market.versions)
-        others = {*held, *Registers.model_fields}
+        others = {*held, "market", *Registers.model_fields}
         absent = tuple(table for table in answer.tables if table not in others)
 
-        def missing(why: str, takes: str | None = None) -> Iterator[Any]:
+        def missing(result: Missing) -> Iterator[Any]:
             if card.what:
-                yield words.missing(name, why, takes, absent or held)
+                yield words.missing(name, result, self.run, absent or held)
 
         if isinstance(result, Missing):
-            yield from missing(result.why, result.takes)
+            yield from missing(result)
             return
         if card.is_said:
             try:
                 yield words.finding(name, result, self.run, held)
             except Undefined as error:
-                yield from missing(str(error))
+                yield from missing(Missing(str(error), key=getattr(result, "key", None)))
         with suppress(Undefined):  # a chart without a number in its title is none
             yield words.chart(name, result, self.run, self.source(answer))
         yield words.table(name, result, self.run)
@@ -152,12 +158,17 @@ class Pages:
         return self._page.analyses.answer(analysis, **changes).value
 
     def publish(self, *analyses: Analysis) -> None:
-        """Write the tables that these analyses make, under their names; what is missing is not."""
+        """Write the tables and aggregates that these analyses make, under their names."""
         market: Any = self
         for analysis in analyses:
             table = self.answer(analysis)
-            if not isinstance(table, Missing):
-                market.publish_table(analysis.__name__, table)
+            if isinstance(table, Missing) or table is None:
+                continue
+            name = analysis.__name__
+            if name in market.stage.publishes_aggregates:
+                market.publish_aggregate(name, table)
+            else:
+                market.publish_table(name, table)
 
     def data_checks(self) -> list[Any]:
         """What was loaded, set aside and kept, as far as this page rests on it."""

@@ -20,6 +20,7 @@ class Run(Generic[P]):
     """One stage of one market up to one day.
 
     Attributes:
+        stage: Id of the stage.
         market, title: The market's id, and its name for readers.
         as_of: Last complete day that the run knows of.
         currency: ISO 4217, of every amount.
@@ -27,6 +28,7 @@ class Run(Generic[P]):
         parameters: Those of this stage.
     """
 
+    stage: str
     market: str
     title: str
     as_of: date

@@ -25,7 +25,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import Field, field_validator
 
-from insight_lib.analyses import Analysis, analyses_of
+from insight_lib.analyses import Analysis, Missing, analyses_of
 from insight_lib.charts import Caption, Chart
 from insight_lib.findings import (
     Check,
@@ -105,12 +105,14 @@ class Card(Ending):
 
     Attributes:
         rows: Of the lifecycle, that it answers.
+        id: Of the finding, where it is not called as the analysis is.
         what: Start of "… cannot be measured here"; a card without it keeps silent then.
         takes: What it would take, where the analysis itself does not know better.
         cases: By the result's `case`; text alone is the next step.
         clauses: By field, the words that each of its values puts in the field's place.
     """
 
+    id: Id | None = None
     rows: tuple[str, ...] = ()
     what: str | None = None
     takes: str | None = None
@@ -164,9 +166,13 @@ class Card(Ending):
 class Words:
     """A stage's cards in one language."""
 
-    stage: str
     cards: Mapping[str, Card]
     written_in: Language
+
+    def id(self, name: str, result: Any, run: Run[Any]) -> str:
+        """Of the finding of a result, or of its absence: stage, analysis, key."""
+        own = self.cards[name].id or name
+        return ".".join(filter(None, (run.stage, own, getattr(result, "key", None))))
 
     def finding(self, name: str, result: Any, run: Run[Any], tables: tuple[str, ...]) -> Finding:
         """A result in words.
@@ -185,7 +191,7 @@ class Words:
         days = say.field(due) if isinstance(due, str) else due
         days = days.value if isinstance(days, Measured) else days
         made: dict[str, Any] = {
-            "id": _id(self.stage, name, result),
+            "id": self.id(name, result, run),
             "rows": card.rows,
             "statement": say(ending.says or ""),
             "verdict": Verdict(ending.verdict or ""),
@@ -202,20 +208,22 @@ class Words:
             return Gate(**made, blocks=card.blocks)
         return Check(**made) if card.kind == "check" else Finding(**made)
 
-    def missing(self, name: str, why: str, takes: str | None, tables: tuple[str, ...]) -> Finding:
+    def missing(
+        self, name: str, result: Missing, run: Run[Any], tables: tuple[str, ...]
+    ) -> Finding:
         """That an analysis has no answer here, why, and what it would take."""
         card = self.cards[name]
         return Finding(
-            id=f"{self.stage}.{name}",
+            id=self.id(name, result, run),
             rows=card.rows,
             statement=Prose(
-                "{what} cannot be measured here: {why}.", what=card.what or "", why=why
+                "{what} cannot be measured here: {why}.", what=card.what or "", why=result.why
             ),
             verdict=Verdict.NOT_MEASURABLE,
             owner="data-engineer",
             evidence=tables,
             needs=tuple(Need(table=table) for table in tables) or (Need(table="transactions"),),
-            so_what=Prose("It takes {takes}.", takes=takes or card.takes or "more data"),
+            so_what=Prose("It takes {takes}.", takes=result.takes or card.takes or "more data"),
             weight=0.4,
         )
 
@@ -333,39 +341,40 @@ def _word(value: Any) -> str | None:
     return value.value if isinstance(value, Enum) else value
 
 
-def _id(stage: str, name: str, result: Any) -> str:
-    return ".".join(filter(None, (stage, name, getattr(result, "key", None))))
-
-
 @cache
 def read_words(package: ModuleType, code: str = "en") -> Words:
-    """The checked cards of a stage's package.
+    """The checked cards of a package: `words.yaml`, and `words-*.yaml` where it has several stages.
 
     Raises:
         CardFaults: All that is wrong in them.
     """
     faults: list[Fault] = []
-    document = _document(package, "words.yaml", faults)
-    spoken = document.data or {}
-    cards = _cards(document, spoken, faults)
-    _check(package, cards, document, faults)
-    if code != "en" and not faults:
-        document = _document(package, f"words.{code}.yaml", faults)
-        other = document.data or {}
-        names = sorted(other.keys() - spoken.keys())
-        faults += [_at(document, name, unknown("", name, spoken)) for name in names]
-        merged = {n: _merged(c, other[n]) for n, c in spoken.items() if n in other}
-        translated = _cards(document, merged, faults)
-        _check(package, translated, document, faults)
-        cards |= translated
+    cards: dict[str, Card] = {}
+    for path in sorted(Path(package.__path__[0]).glob("words*.yaml")):
+        if "." in path.stem:
+            continue  # another language
+        document = _document(path, faults)
+        spoken = document.data or {}
+        own = _cards(document, spoken, faults)
+        _check(package, own, document, faults)
+        cards |= own
+        other = path.with_suffix(f".{code}.yaml")
+        if code != "en" and other.is_file() and not faults:
+            document = _document(other, faults)
+            said = document.data or {}
+            names = sorted(said.keys() - spoken.keys())
+            faults += [_at(document, name, unknown("", name, spoken)) for name in names]
+            merged = {n: _merged(c, said[n]) for n, c in spoken.items() if n in said}
+            translated = _cards(document, merged, faults)
+            _check(package, translated, document, faults)
+            cards |= translated
     if faults:
         raise CardFaults(faults)
-    return Words(package.__name__.rpartition(".")[2], cards, language(code))
+    return Words(cards, language(code))
 
 
-def _document(package: ModuleType, name: str, faults: list[Fault]) -> Document:
-    folder = Path(package.__path__[0])
-    document = load(folder / name, f"{folder.name}/{name}")
+def _document(path: Path, faults: list[Fault]) -> Document:
+    document = load(path, f"{path.parent.name}/{path.name}")
     faults += document.faults
     return document
 

@@ -22,6 +22,7 @@ def run_of(section: str, as_of: date = AS_OF) -> Run[Any]:
     """A run with the shipped parameters."""
     parameters = load_project(ROOT).resolve("de-fashion")
     return Run(
+        stage=section,
         market="de-test",
         title="Testland",
         as_of=as_of,

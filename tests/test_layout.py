@@ -130,6 +130,7 @@ MAY_IMPORT = {
             "orders",
             "rates",
             "market_view",
+            "analyses",
             "run",
             "registers",
             "parameter_model",
