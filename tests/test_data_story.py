@@ -13,7 +13,7 @@ from insight_lib.data_checks import describe_data
 from insight_lib.features.value import estimate_concentration
 from insight_lib.findings import TooFew
 from insight_lib.lake.links import why_absent
-from insight_lib.lake.store import Manifest, TableEntry, write_manifest
+from insight_lib.lake.store import Manifest, TableEntry, read_manifest, write_manifest
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 UNMATCHED = {"table": "transactions", "column": "customer_id", "owner": "customers"} | {
@@ -45,11 +45,11 @@ def test_what_is_wrong_with_the_data_is_said_on_the_page(tmp_path: Path) -> None
     root.mkdir(parents=True)
     write_manifest(root, manifest())
     market = SimpleNamespace(
-        root=root,
         id="de-test",
         as_of=date(2024, 3, 12),
         versions={"transactions": 0},
-        request=SimpleNamespace(stage="features"),
+        stage=SimpleNamespace(id="features"),
+        manifest=lambda: read_manifest(tmp_path, "eu", "de-test"),
     )
     said = " ".join(str(f.statement) for f in describe_data(market))  # type: ignore[arg-type]
     assert "505 of 2,084 rows of transactions (24.2%) could not be loaded" in said
@@ -63,7 +63,8 @@ def test_what_is_wrong_with_the_data_is_said_on_the_page(tmp_path: Path) -> None
 @pytest.mark.case("15", "18")
 @pytest.mark.parametrize("name", ["03_features", "03_value", "04_segments", "09_impact"])
 def test_pages_that_count_rows_show_it(name: str) -> None:
-    assert "show(describe_data(m" in (NOTEBOOKS / f"{name}.ipynb").read_text()
+    source = (NOTEBOOKS / f"{name}.ipynb").read_text()
+    assert "show(describe_data(m" in source or "*m.data_checks(" in source
 
 
 @pytest.mark.case("8", "15")
