@@ -59,6 +59,7 @@ class Page:
     @cached_property
     def run(self) -> Run[Any]:
         market = self.market
+        section = market.stage.parameters or market.stage.id
         return Run(
             stage=market.stage.id,
             market=market.id,
@@ -66,7 +67,7 @@ class Page:
             as_of=market.as_of,
             currency=market.currency,
             general=market.parameters.general,
-            parameters=getattr(market.parameters, market.stage.parameters or market.stage.id),
+            parameters=getattr(market.parameters, section, market.parameters.general),
         )
 
     def items(self, analysis: Analysis, **changes: Any) -> list[Any]:
@@ -171,7 +172,7 @@ class Pages:
                 market.publish_table(name, table)
 
     def data_checks(self, *said: str) -> list[Any]:
-        """What was loaded, set aside and kept; not what the page itself says of the tables `said`."""
+        """What was loaded, set aside and kept, but for the tables of which the page says so."""
         from insight_lib.data_checks import describe_data
 
         market: Any = self
