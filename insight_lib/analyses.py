@@ -179,12 +179,14 @@ class Analyses:
             if name in values or parameter.default not in (inspect.Parameter.empty, None):
                 continue
             inner = self._need(analysis, name)
+            if isinstance(inner.value, Missing) and parameter.default is None:
+                continue
             read |= inner.parameters
             tables |= dict.fromkeys(inner.tables)
-            if not isinstance(inner.value, Missing):
-                values[name] = inner.value
-            elif parameter.default is not None:
+            if isinstance(inner.value, Missing):
                 missing = missing or inner.value
+            else:
+                values[name] = inner.value
         if missing is None:
             value = attempted(lambda: analysis(**values))
         return Answer(missing or value, tuple(tables), frozenset(read))

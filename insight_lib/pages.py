@@ -158,6 +158,15 @@ class Pages:
         """What an analysis found here, or `Missing`."""
         return self._page.analyses.answer(analysis, **changes).value
 
+    def explore(self, analysis: Analysis) -> None:
+        """Sliders and menus over an analysis; a scheduled run has nobody to turn them."""
+        from insight_lib.explore import explore
+
+        market: Any = self
+        show(*self._page.items(analysis)) if market.request.record else show(
+            explore(self._page, analysis)
+        )
+
     def publish(self, *analyses: Analysis) -> None:
         """Write the tables and aggregates that these analyses make, under their names."""
         market: Any = self
