@@ -54,11 +54,13 @@ class Answer:
     """What an analysis found, and what that stands on, through others too.
 
     Attributes:
+        analysis: Its function, with the module.
         value: Its result, or `Missing`.
         tables: Tables and registers that were opened for it.
         parameters: Of the stage, those that were read.
     """
 
+    analysis: str
     value: Any
     tables: tuple[str, ...]
     parameters: frozenset[str]
@@ -189,7 +191,8 @@ class Analyses:
                 values[name] = inner.value
         if missing is None:
             value = attempted(lambda: analysis(**values))
-        return Answer(missing or value, tuple(tables), frozenset(read))
+        named = f"{analysis.__module__}.{analysis.__qualname__}"
+        return Answer(named, missing or value, tuple(tables), frozenset(read))
 
     def _need(self, analysis: Analysis, name: str) -> Answer:
         own = analysis.__globals__.get(name) if analysis.__module__ == "__main__" else None
@@ -199,4 +202,4 @@ class Analyses:
             return self.answer(inner)
         if name not in self._source.known():
             raise _unknown(analysis, name, {*analyses_of(self.package), *self._source.known()})
-        return Answer(self._source.get(name), (name,), frozenset())
+        return Answer(name, self._source.get(name), (name,), frozenset())

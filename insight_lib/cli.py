@@ -384,6 +384,32 @@ def open_report(
 
 
 @app.command()
+def explain(
+    finding: Annotated[str, typer.Argument(help="Id of a finding, stage.name.")],
+    market: Annotated[str, typer.Option(help="Market id.")],
+    segment: Annotated[str, typer.Option(help="Segment.")] = "",
+    as_of: Annotated[
+        str | None, typer.Option(help="Day, YYYY-MM-DD; the newest if not given.")
+    ] = None,
+    root: Root = None,
+) -> None:
+    """Where a finding comes from: analysis, parameters, tables, and files by hash."""
+    from insight_lib.report.lineage import NoFinding
+    from insight_lib.report.lineage import explain as lines_of
+    from insight_lib.runner.status import NoReport, report_path
+
+    project, day = _project(root), _day(as_of)
+    stage = finding.partition(".")[0]
+    try:
+        page = report_path(project, market, stage=stage, segment=segment, as_of=day)
+        for line in lines_of(page.parent, finding):
+            typer.echo(line)
+    except (NoReport, NoFinding) as error:
+        typer.secho(str(error), err=True, fg="red")
+        raise typer.Exit(1) from None
+
+
+@app.command()
 def act(
     market: Annotated[str, typer.Option(help="Market id.")],
     stage: Annotated[str, typer.Option(help="Stage id.")],

@@ -112,6 +112,8 @@ class Finding:
         weight: Rank on the page, larger first; within one page only.
         evidence: Canonical or published tables that the statement rests on.
         needs: What is missing, for a finding that is not measurable.
+        analysis: Function that found it, with its module.
+        parameters: `section.name` of each parameter that the analysis read.
     """
 
     id: str
@@ -127,6 +129,8 @@ class Finding:
     due: date | None = None
     weight: float = 1.0
     needs: tuple[Need, ...] = ()
+    analysis: str = ""
+    parameters: tuple[str, ...] = ()
     kind: Literal["finding", "gate", "check"] = field(default="finding", init=False)
 
     def __post_init__(self) -> None:
@@ -160,6 +164,8 @@ class Finding:
                 }
                 for need in self.needs
             ],
+            "analysis": self.analysis,
+            "parameters": list(self.parameters),
         }
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:

@@ -25,8 +25,8 @@ from insight_lib.lake.store import (
     Manifest,
     empty_table,
     market_root,
+    read_commit,
     read_manifest,
-    read_sources,
     table_files,
     write_atomically,
     write_table,
@@ -264,9 +264,22 @@ class Market(Pages):
             "version": self.request.versions[name],
             "rows": int(table.count().execute()),
             "columns": list(table.columns),
+            **self._made_from(name),
         }
         self._record()
         return table
+
+    def _made_from(self, name: str) -> dict[str, Any]:
+        """Files of a canonical table by hash; stage and inputs of a published one."""
+        version = self.request.versions[name]
+        if name not in self.config.sources:
+            commit = read_commit(self._folder(name), version)
+            inputs = json.loads(commit.get("inputs", "{}"))
+            return {"made_by": commit.get("stage", ""), "inputs": inputs}
+        manifest = self.manifest()
+        entry = manifest.tables.get(name) if manifest else None
+        files = entry.files if entry and entry.version == version else ()
+        return {"files": [{"name": f["name"], "sha256": f["sha256"]} for f in files]}
 
     def _folder(self, name: str) -> Path:
         """Where a table stands; a segment's run reads what the same segment's run published."""
@@ -308,7 +321,8 @@ class Market(Pages):
         """The canonical tables that a table was made from, through others too."""
         if name in self.config.sources:
             return [name]
-        sources = read_sources(self._folder(name), self.request.versions[name])
+        commit = read_commit(self._folder(name), self.request.versions[name])
+        sources = json.loads(commit.get("sources", "[]"))
         return [table for table in sources if table in self.config.sources]
 
     def _check_licence(self, name: str, purpose: Purpose) -> None:

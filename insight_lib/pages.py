@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -92,12 +93,19 @@ class Page:
             return
         if card.is_said:
             try:
-                yield words.finding(name, result, self.run, held)
+                found = words.finding(name, result, self.run, held)
+                yield replace(
+                    found, analysis=answer.analysis, parameters=self._named(answer.parameters)
+                )
             except Undefined as error:
                 yield from missing(Missing(str(error), key=getattr(result, "key", None)))
         with suppress(Undefined):  # a chart without a number in its title is none
             yield words.chart(name, result, self.run, self.source(answer))
         yield words.table(name, result, self.run)
+
+    def _named(self, parameters: Iterable[str]) -> tuple[str, ...]:
+        section = self.market.stage.parameters or self.market.stage.id
+        return tuple(f"{section}.{name}" for name in sorted(parameters))
 
     @cached_property
     def words(self) -> Words:

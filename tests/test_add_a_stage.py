@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from nbformat import write
@@ -79,3 +81,26 @@ def test_a_stage_made_by_the_how_to_has_a_page(with_baskets: ProjectFolder) -> N
     assert "An order holds 3 pieces" in html
     assert "What is bought together?" in html
     assert "<svg" in html
+    assert_leads_to_the_file(root, "baskets.basket")
+
+
+def assert_leads_to_the_file(root: Path, finding: str) -> None:
+    """`insight explain` goes from the finding to the hash of the file that it rests on."""
+    command = [sys.executable, "-m", "insight_lib.cli", "explain", "--root", str(root)]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+
+    def explained(name: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, name, "--market", "de-test"],
+            capture_output=True, text=True, timeout=60, cwd=root, env=environment,
+        )  # fmt: skip
+
+    done = explained(finding)
+    assert done.returncode == 0, done.stderr
+    digest = hashlib.sha256((root / "raw/transactions.csv").read_bytes()).hexdigest()
+    assert f"transactions.csv  sha256 {digest}" in done.stdout
+    assert "insight_lib.baskets.basket" in done.stdout
+    assert "table      transactions, version 0: 60 rows read" in done.stdout
+    unknown = explained("baskets.nothing")
+    assert unknown.returncode == 1
+    assert "it has baskets.basket" in unknown.stderr

@@ -260,15 +260,17 @@ def empty_table(path: Path, version: int) -> pa.Table:
     return pa.schema(typed).empty_table()
 
 
-def read_sources(path: Path, version: int) -> list[str]:
-    """The canonical tables that a derived table says it was made from, through others too.
+def read_commit(path: Path, version: int) -> Mapping[str, Any]:
+    """What a derived table says of itself: `stage`, `as_of`, `inputs` and `sources` (JSON).
+
+    `sources` are the canonical tables that it was made from, through others too.
 
     Raises:
         LakeError: There is no such version.
     """
     for commit in _commits(path):
         if commit["version"] == version:
-            return list(json.loads(commit.get("sources", "[]")))
+            return commit
     raise LakeError(f"{path.name} version {version}: no such version; run the stage again")
 
 

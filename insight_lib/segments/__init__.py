@@ -1,6 +1,6 @@
 """Stage 04: groups of customers that are real, stable, worth having and can be acted on."""
 
-from insight_lib.segments.attitudes import answered, survey_scale, uses
+from insight_lib.segments.attitudes import answered, earlier_behaviour, survey_scale, uses
 from insight_lib.segments.audit import feedback
 from insight_lib.segments.checks import inputs, stability
 from insight_lib.segments.crosswalk import redefinition, restated_totals
@@ -26,6 +26,7 @@ __all__ = [
     "bought",
     "described",
     "difference",
+    "earlier_behaviour",
     "feedback",
     "found",
     "granularity",

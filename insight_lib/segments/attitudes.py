@@ -406,26 +406,21 @@ class Uses:
         return bool(self.served and self.absent)
 
 
-def uses(
+def earlier_behaviour(
     found: Found,
     bought: ir.Table,
-    transactions: ir.Table,
-    people: pd.DataFrame,
     run: Run[SegmentParameters],
     products: ir.Table | None = None,
     contracts: ir.Table | None = None,
-    answered: Scale | None = None,
-    groups: Groups | None = None,
-) -> Uses:
-    """Behavioural, attitudinal and hybrid groups side by side, for acquisition and retention.
+) -> pd.DataFrame:
+    """Customers (index) by scaled columns of what they did up to one refresh ago.
 
     Raises:
-        TooFew: As `compare_solutions`, or the data do not reach back a refresh.
+        TooFew: The data do not reach back so far, or nothing differs between customers.
     """
     p = run.parameters
-    chosen = lines_between(
-        bought, earlier_window(found, refresh_days=p.refresh_days, as_of=run.as_of)
-    )
+    days = earlier_window(found, refresh_days=p.refresh_days, as_of=run.as_of)
+    chosen = lines_between(bought, days)
     before, _ = behaviour(
         chosen,
         products,
@@ -433,20 +428,37 @@ def uses(
         accounts=None if contracts is None else account_amounts(chosen, contracts.to_pandas()),
         amounts=order_amounts(chosen),
     )
+    return before.values
+
+
+def uses(
+    earlier_behaviour: pd.DataFrame,
+    transactions: ir.Table,
+    people: pd.DataFrame,
+    run: Run[SegmentParameters],
+    answered: Scale | None = None,
+    groups: Groups | None = None,
+) -> Uses:
+    """Behavioural, attitudinal and hybrid groups side by side, for acquisition and retention.
+
+    Raises:
+        TooFew: As `compare_solutions`.
+    """
     answers, weights = survey_answers(answered.surveys) if answered is not None else (None, None)
     if weights is not None:
         weights = raked_to_customers(weights, people)
-    orders = next_period(transactions, run, "orders").reindex(before.values.index).fillna(0.0)
+    orders = next_period(transactions, run, "orders")
     result = compare_solutions(
-        before.values,
+        earlier_behaviour,
         answers,
         traits=people[[c for c in _KNOWN_BEFORE if c in people and people[c].notna().any()]],
-        next_orders=orders,
+        next_orders=orders.reindex(earlier_behaviour.index).fillna(0.0),
         weights=weights,
         seed=run.seed,
         **run.range,
     )
-    return weigh_uses(result, published=() if groups is None else ("behavioural",), as_of=run.as_of)
+    published = () if groups is None else ("behavioural",)
+    return weigh_uses(result, published=published, as_of=run.as_of)
 
 
 def weigh_uses(result: SideBySide, *, published: Collection[str], as_of: date) -> Uses:
