@@ -190,7 +190,7 @@ def _simulate(project: Project, market_id: str) -> None:
     """Make a simulated market's files, unless they stand there already."""
     simulation = project.markets[market_id].simulation
     if simulation:
-        from insight_lib.demo.refresh import refresh_simulation
+        from insight_lib.simulation import refresh_simulation
 
         refresh_simulation(
             project.lake_dir / "_simulated" / market_id,

@@ -110,6 +110,7 @@ MAY_IMPORT = {
         "pages",
     },
     "demo": {"schema"},
+    "simulation": {"demo"},
     "runner": {
         "parameter_model",
         "findings",
@@ -121,7 +122,7 @@ MAY_IMPORT = {
     },
     "report": {"findings", "charts"},
     "cli_models": BASE | {"lake", "market", "prediction"},
-    "cli": BASE | {"cli_models"} | {"lake", "market", "runner", "report", "demo"},
+    "cli": BASE | {"cli_models"} | {"lake", "market", "runner", "report", "simulation"},
     **{
         stage: {
             "schema",

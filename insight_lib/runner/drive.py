@@ -32,6 +32,7 @@ from insight_lib.runner.plan import (
     Overridden,
     Plan,
     Selection,
+    code_path,
     make_plan,
     output_folder,
     published_state,
@@ -146,7 +147,7 @@ def run(
     overridden = overridden or (
         lambda market: project.registers.overridden(market, as_of=project.today)
     )
-    code = CodeIndex()
+    code = CodeIndex(kept=code_path(project))
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(project.reports_dir / ".insight" / "ledger.sqlite"))
         _clean_up(project.reports_dir, ledger)

@@ -11,12 +11,16 @@ import ast
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from insight_lib.runner.publish import replace_file
+
+# A digest, and the names of the library in import statements.
+Found = tuple[str, tuple[str, ...]]
 PACKAGE = "insight_lib"
 RESULT_PACKAGES = (
     "duckdb",
@@ -59,12 +63,36 @@ class CodeIndex:
 
     Args:
         package_root: Folder of `insight_lib`; the installed one by default.
+        kept: File that keeps the digests from one command to the next; a file whose size and
+            time of change are as they were is not read again.
     """
 
-    def __init__(self, package_root: Path | None = None) -> None:
+    def __init__(self, package_root: Path | None = None, *, kept: Path | None = None) -> None:
         self._root = package_root or Path(__file__).resolve().parent.parent
+        self._kept = kept
+        self._seen = _read(kept)
         self._notebooks: dict[Path, tuple[str, tuple[str, ...]]] = {}
         self._modules: dict[str, tuple[str, frozenset[str]]] = {}
+        self._is_new = False
+
+    def keep(self) -> None:
+        """Keep what was read for the next command."""
+        if self._kept is not None and self._is_new:
+            replace_file(self._kept, json.dumps(self._seen).encode())
+            self._is_new = False
+
+    def _known(self, files: Iterable[Path], make: Callable[[], Found]) -> Found:
+        """What `make` reads of files, unless they stand as they did when it was read last."""
+        stats = [(str(file), file.stat()) for file in files]
+        stamp = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
+        path = stats[0][0]
+        before = self._seen.get(path)
+        if before is not None and before["stamp"] == stamp:
+            return before["digest"], tuple(before["names"])
+        digest, names = make()
+        self._seen[path] = {"stamp": stamp, "digest": digest, "names": list(names)}
+        self._is_new = True
+        return digest, names
 
     def notebook_digest(self, path: Path) -> str:
         """Hash of the notebook's cells and of all library code that it imports.
@@ -96,14 +124,8 @@ class CodeIndex:
 
     def _notebook(self, path: Path) -> tuple[str, tuple[str, ...]]:
         if path not in self._notebooks:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            cells, imported = [], set()
-            for cell in content["cells"]:
-                source = "".join(cell["source"])
-                cells.append([cell["cell_type"], source, cell["metadata"].get("tags", [])])
-                if cell["cell_type"] == "code":
-                    imported |= self._imports(_python_of(source), "")
-            self._notebooks[path] = (_digest(cells), tuple(sorted(imported)))
+            digest, names = self._known([path], lambda: _read_notebook(path))
+            self._notebooks[path] = (digest, tuple(sorted(self._modules_of(names))))
         return self._notebooks[path]
 
     def _module(self, name: str) -> tuple[str, frozenset[str]]:
@@ -111,16 +133,18 @@ class CodeIndex:
         if name not in self._modules:
             path = self._file(name)
             assert path is not None
-            source = path.read_bytes()
-            digest = hashlib.sha256(source)
+            files, package = [path], name.rpartition(".")[0]
             if path.name == "__init__.py":
-                for data in sorted(path.parent.iterdir()):
-                    if data.is_file() and data.suffix not in (".py", ".pyc"):
-                        digest.update(data.name.encode() + b"\0" + data.read_bytes())
-            package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-            imported = self._imports(source.decode("utf-8"), package)
-            self._modules[name] = (digest.hexdigest(), frozenset(imported))
+                beside = sorted(path.parent.iterdir())
+                files += [f for f in beside if f.is_file() and f.suffix not in (".py", ".pyc")]
+                package = name
+            digest, names = self._known(files, lambda: _read_module(files, package))
+            self._modules[name] = (digest, self._modules_of(names))
         return self._modules[name]
+
+    def _modules_of(self, names: Iterable[str]) -> frozenset[str]:
+        """Of names in import statements, those of library modules."""
+        return frozenset(name for name in names if self._file(name) is not None)
 
     def _file(self, name: str) -> Path | None:
         base = self._root.joinpath(*name.split(".")[1:])
@@ -129,9 +153,37 @@ class CodeIndex:
                 return path
         return None
 
-    def _imports(self, source: str, package: str) -> set[str]:
-        """Library modules that `source` names in import statements, parents included."""
-        return {name for name in _named(source, package) if self._file(name) is not None}
+
+def _read(kept: Path | None) -> dict[str, Any]:
+    """Digests of earlier commands; none where the file is not whole."""
+    try:
+        content = json.loads(kept.read_text(encoding="utf-8")) if kept else {}
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _read_notebook(path: Path) -> Found:
+    """Digest of a notebook's cells, and the names in their import statements."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    cells: list[Any] = []
+    names: set[str] = set()
+    for cell in content["cells"]:
+        source = "".join(cell["source"])
+        cells.append([cell["cell_type"], source, cell["metadata"].get("tags", [])])
+        if cell["cell_type"] == "code":
+            names |= _named(_python_of(source), "")
+    return _digest(cells), tuple(sorted(names))
+
+
+def _read_module(files: Sequence[Path], package: str) -> Found:
+    """Digest of a module and the data beside it, and the names in its import statements."""
+    path, *beside = files
+    source = path.read_bytes()
+    digest = hashlib.sha256(source)
+    for data in beside:
+        digest.update(data.name.encode() + b"\0" + data.read_bytes())
+    return digest.hexdigest(), tuple(sorted(_named(source.decode("utf-8"), package)))
 
 
 @cache

@@ -103,6 +103,11 @@ class Plan:
         return None
 
 
+def code_path(project: Project) -> Path:
+    """Where digests of code are kept from one command to the next."""
+    return project.reports_dir / ".insight" / "code.json"
+
+
 def output_folder(project: Project, cell: Cell) -> Path:
     """Where the run of `cell` is published."""
     name = f"{cell.stage}@{cell.segment}" if cell.segment else cell.stage

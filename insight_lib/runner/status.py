@@ -19,6 +19,7 @@ from insight_lib.runner.plan import (
     Overridden,
     Plan,
     Selection,
+    code_path,
     make_plan,
     output_folder,
     published_state,
@@ -75,7 +76,7 @@ def load_status(
     Args:
         overridden: Market id to its overridden gates; the register's by default.
     """
-    code = code or CodeIndex()
+    code = code or CodeIndex(kept=code_path(project))
     overridden = overridden or (
         lambda market: project.registers.overridden(market, as_of=project.today)
     )
@@ -96,6 +97,7 @@ def load_status(
             for row in _rows(project, by_segment, latest, published, overridden)
             if row.cell not in known and row.state != "absent"
         ]
+    code.keep()
     return [_with_refusal(row, refused.get(row.cell.market)) for row in rows]
 
 

@@ -22,10 +22,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from insight_lib.demo.refresh import refresh_simulation
 from insight_lib.findings import CHART_MIME, TABLE_MIME, TILES_MIME
 from insight_lib.lake.store import table_files
 from insight_lib.parameters import load_project
+from insight_lib.simulation import refresh_simulation
 from tests.conftest import ROOT
 from tests.crucible.desk import go
 

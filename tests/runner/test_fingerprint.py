@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from insight_lib.runner import fingerprint as fingerprint_module
 from insight_lib.runner.fingerprint import CodeIndex, fingerprint
 
 MODULES = {
@@ -136,3 +137,32 @@ def test_planning_imports_nothing_heavy() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_what_stands_as_it_stood_is_not_read_again(
+    library: Path, notebook: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kept = tmp_path / "code.json"
+    index = CodeIndex(library, kept=kept)
+    before = index.notebook_digest(notebook)
+    index.keep()
+    read: list[str] = []
+    monkeypatch.setattr(fingerprint_module, "_read_notebook", lambda path: read.append(path))
+    parse = fingerprint_module._read_module
+    monkeypatch.setattr(
+        fingerprint_module,
+        "_read_module",
+        lambda files, package: (read.append(files[0].name), parse(files, package))[1],
+    )
+    assert CodeIndex(library, kept=kept).notebook_digest(notebook) == before
+    assert read == []
+    (library / "findings.py").write_text("x = 1")
+    (library / "features" / "theme.mplstyle").write_text("axes.grid: false")
+    changed = CodeIndex(library, kept=kept)
+    assert changed.notebook_digest(notebook) != before
+    assert sorted(read) == ["__init__.py", "findings.py"]  # a package is read for the data beside
+    changed.keep()
+    kept.write_text("{")  # cut off: everything is read
+    read.clear()
+    monkeypatch.undo()
+    assert CodeIndex(library, kept=kept).notebook_digest(notebook) != before

@@ -24,7 +24,7 @@ def refresh_simulation(folder: Path, market_id: str, *, seed: int, n_customers: 
     """
     code = hashlib.sha256()
     here = Path(__file__).parent
-    for path in (*sorted(here.glob("*.py")), here.parent / "schema.py"):
+    for path in (*sorted((here / "demo").glob("*.py")), here / "schema.py"):
         code.update(path.read_bytes())
     made_from = f"{market_id} seed={seed} customers={n_customers} code={code.hexdigest()}\n"
     stamp = folder / _STAMP
