@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
+from matplotlib.figure import Figure
+
 from insight_lib.analyses import Analysis, Missing, options
+from insight_lib.charts import theme
+from insight_lib.schema import TABLES, Tag
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from insight_lib.pages import Page
 
 _STEPS = 100
+_MOST_COLUMNS = 6
 _REACH = 4  # an unbounded number goes up to so many times what it is
 
 
@@ -120,3 +128,73 @@ def _bounds(value: float, field: Any) -> tuple[float, float]:
         high = getattr(rule, "le", high)
         high = high if (lt := getattr(rule, "lt", None)) is None else lt - step
     return low, max(low, min(high, max(value * _REACH, low + step)))
+
+
+def pictures(frame: pd.DataFrame, *, by: str | None = None, most_rows: int = 2_000) -> Figure:
+    """Distributions of the numbers of a table, each against each, in the house's colours.
+
+    For exploring alone: nothing of it is published, and a column that names persons is not drawn.
+
+    Args:
+        frame: Any table; of its columns the numbers and the days are drawn.
+        by: A column of few values to tell rows apart.
+        most_rows: More rows than this are sampled, the same ones each time.
+
+    Raises:
+        ValueError: There is no number to draw, or no column `by`.
+    """
+    import seaborn as sns
+
+    named = {c.name for s in TABLES.values() for c in s.columns if Tag.IDENTIFIER in c.tags}
+    shown = _as_floats(frame.drop(columns=[c for c in frame.columns if c in named]))
+    if by is not None and by not in shown:
+        raise ValueError(
+            f"no column {by!r} to tell rows apart; there is {', '.join(map(str, shown))}"
+        )
+    numbers = [c for c in shown.select_dtypes("number") if c != by]
+    if not numbers:
+        raise ValueError(f"no column of numbers among {columns}")
+    rows = shown.sample(min(most_rows, len(shown)), random_state=0)
+    colours = [theme.ACCENT, theme.UNSURE, theme.GOOD, theme.BAD, theme.MARK]
+    levels = rows[by].nunique() if by else 1
+    with sns.axes_style("white", rc=theme.STYLE):
+        grid = sns.pairplot(
+            rows[[*numbers[:_MOST_COLUMNS], *([by] if by else [])]],
+            hue=by,
+            palette=sns.color_palette(colours, levels) if by else None,
+            corner=True,
+            plot_kws={"s": 10, "linewidth": 0, **({} if by else {"color": theme.ACCENT})},
+            diag_kws={} if by else {"color": theme.ACCENT},
+        )
+    return grid.figure
+
+
+def heat_map(frame: pd.DataFrame) -> Figure:
+    """Rank correlations of the numbers of a table (Spearman, 1904).
+
+    Raises:
+        ValueError: Fewer than two columns of numbers.
+    """
+    import seaborn as sns
+
+    numbers = _as_floats(frame).select_dtypes("number")
+    if numbers.shape[1] < 2:
+        raise ValueError(f"{numbers.shape[1]} columns of numbers, and it takes two")
+    with sns.axes_style("white", rc=theme.STYLE):
+        figure = Figure(figsize=(1 + 0.6 * numbers.shape[1], 1 + 0.5 * numbers.shape[1]))
+        sns.heatmap(
+            numbers.corr(method="spearman"), ax=figure.subplots(), vmin=-1, vmax=1, center=0,
+            annot=True, fmt=".1f", linewidths=1, cbar=False,
+            cmap=sns.diverging_palette(20, 220, as_cmap=True),
+        )  # fmt: skip
+    return figure
+
+
+def _as_floats(frame: pd.DataFrame) -> pd.DataFrame:
+    """Exact amounts as floats, to be drawn."""
+    exact = {
+        str(name): column.astype(float)
+        for name, column in frame.items()
+        if column.dtype == object and isinstance(next(iter(column.dropna()), None), Decimal)
+    }
+    return frame.assign(**exact)

@@ -166,14 +166,26 @@ class Pages:
         """What an analysis found here, or `Missing`."""
         return self._page.analyses.answer(analysis, **changes).value
 
-    def explore(self, analysis: Analysis) -> None:
-        """Sliders and menus over an analysis; a scheduled run has nobody to turn them."""
-        from insight_lib.explore import explore
+    def explore(self, what: Analysis | str | Any, *, by: str | None = None) -> None:
+        """Sliders and menus over an analysis; pictures of a table or a frame.
+
+        Args:
+            what: An analysis, the name of a table, or a frame.
+            by: Of a table, a column of few values to tell rows apart.
+
+        A scheduled run has nobody to turn them: it shows the analysis as it stands.
+        """
+        from insight_lib import explore as desk
 
         market: Any = self
-        show(*self._page.items(analysis)) if market.request.record else show(
-            explore(self._page, analysis)
-        )
+        if market.request.record:
+            show(*(self._page.items(what) if callable(what) else []))
+        elif callable(what):
+            show(desk.explore(self._page, what))
+        else:
+            table = market.table(what) if isinstance(what, str) else what
+            frame = table.to_pandas() if hasattr(table, "to_pandas") else table
+            show(desk.pictures(frame, by=by), desk.heat_map(frame))
 
     def publish(self, *analyses: Analysis) -> None:
         """Write the tables and aggregates that these analyses make, under their names."""

@@ -74,7 +74,7 @@ MAY_IMPORT = {
         "words",
     },
     "yaml_models": {"strict_yaml"},
-    "explore": {"analyses", "pages"},
+    "explore": {"analyses", "charts", "pages", "schema"},
     "strict_yaml": set(),
     "statistics": {"findings"},
     "orders": {"findings"},

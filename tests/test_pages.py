@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -113,3 +116,22 @@ def test_a_scheduled_run_shows_the_analysis_as_it_stands(market: Market, shown: 
     market.request = replace(market.request, record=market.root / "used.json")
     market.explore(s.feedback)
     assert isinstance(shown.pop(), Finding)
+
+
+def test_pictures_of_a_table_name_nobody(market: Market, shown: list[Any]) -> None:
+    market.explore("transactions", by="currency")
+    pairs, heat = shown
+    drawn = {axes.get_xlabel() for axes in pairs.axes} | {axes.get_ylabel() for axes in pairs.axes}
+    assert {"quantity", "amount"} <= drawn
+    assert not {"customer_id", "order_id"} & drawn
+    assert len(heat.axes) == 1
+    with pytest.raises(ValueError, match="no column 'nothing'"):
+        market.explore("transactions", by="nothing")
+    with pytest.raises(ValueError, match="no column of numbers"):
+        market.explore(pd.DataFrame({"name": ["a", "b"]}))
+
+
+def test_scheduled_runs_do_not_import_seaborn() -> None:
+    code = "import sys, insight_lib.segments, insight_lib.pages; print('seaborn' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -41,7 +41,7 @@ PALETTE = {
 }
 TEXT_SIZE, SMALL_SIZE = 12.5, 11.5
 
-_RC: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.family": ["DejaVu Sans"],
@@ -155,7 +155,7 @@ def render_chart(draw: Draw, *, caption: Caption, table: Table) -> Chart:
 
 def _render(draw: Draw, width: int) -> str:
     with (
-        matplotlib.rc_context(_RC | {"svg.hashsalt": "insight"}),
+        matplotlib.rc_context(STYLE | {"svg.hashsalt": "insight"}),
         warnings.catch_warnings(),
     ):
         # The reader's own fonts draw the text; ours only measures it.

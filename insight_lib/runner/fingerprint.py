@@ -35,7 +35,6 @@ RESULT_PACKAGES = (
     "pyarrow",
     "scikit-learn",
     "scipy",
-    "seaborn",
     "sqlglot",
     "statsmodels",
 )
