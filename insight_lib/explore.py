@@ -147,10 +147,9 @@ def pictures(frame: pd.DataFrame, *, by: str | None = None, most_rows: int = 2_0
 
     named = {c.name for s in TABLES.values() for c in s.columns if Tag.IDENTIFIER in c.tags}
     shown = _as_floats(frame.drop(columns=[c for c in frame.columns if c in named]))
+    columns = ", ".join(map(str, shown)) or "none"
     if by is not None and by not in shown:
-        raise ValueError(
-            f"no column {by!r} to tell rows apart; there is {', '.join(map(str, shown))}"
-        )
+        raise ValueError(f"no column {by!r} to tell rows apart; there is {columns}")
     numbers = [c for c in shown.select_dtypes("number") if c != by]
     if not numbers:
         raise ValueError(f"no column of numbers among {columns}")
