@@ -26,7 +26,7 @@ lint: $(READY) ## format, lint, types, generated pages
 	$(BIN)/python -m docs.rows --check
 
 lab: $(READY) ## JupyterLab on the notebooks
-	$(BIN)/jupyter lab --ServerApp.root_dir=$(CURDIR) --LabApp.default_url=/lab/tree/notebooks
+	$(BIN)/jupyter lab --config=.jupyter/lab_config.py
 
 bench: $(READY) ## ratios from one run on this machine
 	$(BIN)/python -m benchmarks

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
 from types import ModuleType
@@ -19,6 +20,9 @@ from insight_lib.schema import TABLES
 if TYPE_CHECKING:
     from insight_lib.market import Market
     from insight_lib.words import Words
+
+
+_PATIENCE_SECONDS = 1.0
 
 
 class Holdings:
@@ -138,6 +142,34 @@ def _each(value: Any) -> Iterable[Any]:
     return value if isinstance(value, tuple) else (value,)
 
 
+@contextmanager
+def _said_if_slow(name: str) -> Iterator[None]:
+    """To a person who waits longer than `_PATIENCE_SECONDS`, what is being worked out."""
+    import threading
+
+    from IPython import get_ipython
+    from IPython.display import display
+
+    if os.environ.get("INSIGHT_RUN") or get_ipython() is None:
+        yield
+        return
+    told: list[Any] = []
+
+    def say() -> None:
+        words = {"text/plain": f"working out {name} …"}
+        told.append(display(words, raw=True, display_id=True))
+
+    timer = threading.Timer(_PATIENCE_SECONDS, say)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        for handle in told:
+            handle.update({"text/plain": ""}, raw=True)
+
+
 class Pages:
     """The verbs of a market that show analyses; `market.Market` is the rest of it."""
 
@@ -156,7 +188,12 @@ class Pages:
             changes: Options of the analysis, or parameters of its stage, for this once.
         """
         for item in items:
-            show(*(self._page.items(item, **changes) if callable(item) else [item]))
+            if callable(item):
+                with _said_if_slow(item.__name__):
+                    made = self._page.items(item, **changes)
+                show(*made)
+            else:
+                show(item)
 
     def tiles(self, *analyses: Analysis) -> None:
         """Show the numbers of these analyses in one row."""
