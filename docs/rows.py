@@ -11,6 +11,8 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+from docs.architecture import render_architecture
+
 ROOT = Path(__file__).parent.parent
 ROWS = (
     *(f"C{module}.{line}" for module in range(1, 9) for line in range(1, 8)),
@@ -86,7 +88,11 @@ def render_cases() -> str:
     )
 
 
-PAGES = {"rows.md": render_rows, "cases.md": render_cases}
+PAGES = {
+    "rows.md": render_rows,
+    "cases.md": render_cases,
+    "architecture.md": render_architecture,
+}
 
 if __name__ == "__main__":
     for name, render in PAGES.items():
