@@ -224,9 +224,15 @@ class Pages:
             frame = table.to_pandas() if hasattr(table, "to_pandas") else table
             show(desk.pictures(frame, by=by), desk.heat_map(frame))
 
-    def publish(self, *analyses: Analysis) -> None:
-        """Write the tables and aggregates that these analyses make, under their names."""
+    def publish(self, *analyses: Any) -> None:
+        """Write the tables and aggregates that these analyses make, under their names.
+
+        A name and a frame are written as `publish_table` writes them.
+        """
         market: Any = self
+        if analyses and isinstance(analyses[0], str):
+            market.publish_table(*analyses)
+            return
         for analysis in analyses:
             table = self.answer(analysis)
             if isinstance(table, Missing) or table is None:

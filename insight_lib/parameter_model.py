@@ -256,7 +256,7 @@ class Stage(Model):
     number: int = Field(ge=1, le=12)
     title: Sentence
     question: Sentence
-    notebook: str = Field(pattern=r"^notebooks/[0-9]{2}_[a-z_]+\.ipynb$")
+    notebook: str = Field(pattern=r"^notebooks/(own/)?[0-9]{2}_[a-z_]+\.ipynb$")
     purpose: Purpose
     needs: tuple[Id, ...] = ()
     audiences: tuple[Id, ...] = ()
@@ -274,10 +274,23 @@ class Stage(Model):
     parameters: Id | None = None
 
 
+class OwnStages(Model):
+    """Stages of a team's own, beside those of the lifecycle; an upgrade does not touch them."""
+
+    stages: tuple[Stage, ...] = ()
+
+
 class Lifecycle(Model):
     """All stages, in order."""
 
     stages: tuple[Stage, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> Lifecycle:
+        ids = [stage.id for stage in self.stages]
+        if twice := sorted({name for name in ids if ids.count(name) > 1}):
+            raise ValueError(f"stage {', '.join(twice)}: there are two of this id")
+        return self
 
     @model_validator(mode="after")
     def _ends_read_across(self) -> Lifecycle:

@@ -17,11 +17,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel, ValidationError, create_model
 
 import insight_lib.strict_yaml as strict_yaml
 from insight_lib.market_model import Jurisdiction, MarketConfig, expand
-from insight_lib.parameter_model import Lifecycle, Parameters, Stage
+from insight_lib.parameter_model import Lifecycle, OwnStages, Parameters, Stage
 from insight_lib.parameter_names import unknown_names
 from insight_lib.registers import REGISTERS, Model, Registers, Sentence
 from insight_lib.strict_yaml import Document, Fault, KeyPath
@@ -31,6 +31,7 @@ from insight_lib.yaml_models import unknown, validate
 M = TypeVar("M", bound=BaseModel)
 MARKET_ID = re.compile(r"[a-z]{2}-[a-z0-9]+(-[a-z0-9]+)*")
 _LONGEST_MARKET_ID = 32
+_OWN_STAGES = "own_stages.yaml"
 
 
 class ParameterFaults(Exception):
@@ -170,7 +171,7 @@ def load_project(root: Path, *, today: date | None = None) -> Project:
     """
     today = today or read_today()
     reader = _Reader(root)
-    lifecycle = reader.model("lifecycle.yaml", Lifecycle)
+    lifecycle = reader.lifecycle()
     defaults = reader.defaults()
     jurisdictions = {
         path.stem: reader.model(f"jurisdictions/{path.name}", Jurisdiction)
@@ -298,6 +299,21 @@ class _Reader:
             validate(Parameters, document, values, faults=self.faults)
             return values if len(self.faults) == before else {}
         return {}
+
+    def lifecycle(self) -> Lifecycle | None:
+        """The stages of `lifecycle.yaml`, and the team's own of `own_stages.yaml` after them."""
+        shipped = self.model("lifecycle.yaml", Lifecycle)
+        if shipped is None or not (self.root / "parameters" / _OWN_STAGES).is_file():
+            return shipped
+        own = self.model(_OWN_STAGES, OwnStages)
+        try:
+            return Lifecycle(stages=shipped.stages + (own.stages if own else ()))
+        except ValidationError as error:
+            for one in error.errors():
+                why = str(one["ctx"]["error"]) if "ctx" in one else one["msg"]
+                file = f"parameters/{_OWN_STAGES}"
+                self.faults.append(Fault(file, 1, "stages", why, "stages that fit", "correct them"))
+            return None
 
     def registers(self) -> Registers | None:
         data: dict[str, Any] = {}
