@@ -91,6 +91,18 @@ def check(root: Root = None) -> None:
 
 
 @app.command()
+def upgrade(root: Root = None) -> None:
+    """Bring the files of a project that an earlier version wrote up to what this one reads."""
+    from insight_lib.parameters import find_root
+    from insight_lib.upgrade import upgrade as changed_lines
+
+    lines = list(changed_lines(root or find_root()))
+    for line in lines:
+        typer.echo(line)
+    typer.echo(f"{len(lines)} lines changed; `insight check` says what is left")
+
+
+@app.command()
 def ingest(
     market: Markets = None,
     force: Annotated[bool, typer.Option(help="Read sources again even if unchanged.")] = False,

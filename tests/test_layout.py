@@ -111,6 +111,7 @@ MAY_IMPORT = {
     },
     "demo": {"schema"},
     "simulation": {"demo"},
+    "upgrade": set(),
     "runner": {
         "parameter_model",
         "findings",
@@ -122,7 +123,7 @@ MAY_IMPORT = {
     },
     "report": {"findings", "charts"},
     "cli_models": BASE | {"lake", "market", "prediction"},
-    "cli": BASE | {"cli_models"} | {"lake", "market", "runner", "report", "simulation"},
+    "cli": BASE | {"cli_models"} | {"lake", "market", "runner", "report", "simulation", "upgrade"},
     **{
         stage: {
             "schema",
