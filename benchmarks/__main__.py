@@ -8,7 +8,7 @@ import platform
 import tempfile
 from pathlib import Path
 
-from benchmarks import features, large, lines, pages, runs, start
+from benchmarks import features, large, lines, loop, pages, runs, start
 
 
 def main() -> None:
@@ -23,6 +23,7 @@ def main() -> None:
         print(start.report(), flush=True)
         print(runs.report(folder / "runs", n_markets=options.markets), flush=True)
         print(pages.report(folder / "runs"), flush=True)
+        print(loop.report(folder / "runs", "ke-fashion"), flush=True)
         many = lines.write_lines(folder / "many", n_lines=30_000_000, n_customers=1_200_000)
         print(large.report(many, folder), flush=True)
         print("| Order lines | Way | Seconds | Against hand-written | Peak GiB |")
