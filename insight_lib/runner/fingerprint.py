@@ -12,6 +12,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -72,12 +73,15 @@ class CodeIndex:
         self._seen = _read(kept)
         self._notebooks: dict[Path, tuple[str, tuple[str, ...]]] = {}
         self._modules: dict[str, tuple[str, frozenset[str]]] = {}
+        self._files: dict[str, Path | None] = {}
         self._is_new = False
 
     def keep(self) -> None:
         """Keep what was read for the next command."""
         if self._kept is not None and self._is_new:
-            replace_file(self._kept, json.dumps(self._seen).encode())
+            with suppress(OSError):  # a folder that cannot be written to is slower, not wrong
+                self._kept.parent.mkdir(parents=True, exist_ok=True)
+                replace_file(self._kept, json.dumps(self._seen).encode())
             self._is_new = False
 
     def _known(self, files: Iterable[Path], make: Callable[[], Found]) -> Found:
@@ -146,11 +150,11 @@ class CodeIndex:
         return frozenset(name for name in names if self._file(name) is not None)
 
     def _file(self, name: str) -> Path | None:
-        base = self._root.joinpath(*name.split(".")[1:])
-        for path in (base / "__init__.py", base.with_suffix(".py")):
-            if path.is_file():
-                return path
-        return None
+        if name not in self._files:
+            base = self._root.joinpath(*name.split(".")[1:])
+            places = (base / "__init__.py", base.with_suffix(".py"))
+            self._files[name] = next((path for path in places if path.is_file()), None)
+        return self._files[name]
 
 
 def _read(kept: Path | None) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def test_planning_imports_nothing_heavy() -> None:
 def test_what_stands_as_it_stood_is_not_read_again(
     library: Path, notebook: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    kept = tmp_path / "code.json"
+    kept = tmp_path / "reports" / ".insight" / "code.json"  # of a project that was never run
     index = CodeIndex(library, kept=kept)
     before = index.notebook_digest(notebook)
     index.keep()
