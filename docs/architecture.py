@@ -161,3 +161,37 @@ def render_architecture() -> str:
             "",
         ]
     )
+
+
+def render_parameters() -> str:
+    """Every parameter with its default, unit, bounds and meaning, as text."""
+    from insight_lib.parameter_model import Parameters
+
+    lines = [
+        "# Every parameter",
+        "",
+        "Made by `python -m docs.rows` from `insight_lib/parameter_model`, where each is declared",
+        "once. [Change a parameter](how-to/change-a-parameter.md) says where to change it.",
+        "",
+    ]
+    declared = Parameters()
+    for section in Parameters.model_fields:
+        lines += [f"## {section}", "", "| name | default | unit | may be | meaning |"]
+        lines += ["|---|---|---|---|---|"]
+        model = getattr(declared, section)
+        written = model.model_dump(mode="json")
+        for name, field in type(model).model_fields.items():
+            rules = "; ".join(_rule(rule) for rule in field.metadata)
+            extra = field.json_schema_extra or {}
+            default = json.dumps(written[name], ensure_ascii=False)
+            cells = (name, f"`{default}`", extra.get("unit", ""), rules, field.description)
+            lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _rule(rule: object) -> str:
+    """A bound of a parameter in words."""
+    words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+    found = [f"{word} {getattr(rule, name)}" for name, word in words.items() if hasattr(rule, name)]
+    return ", ".join(found)

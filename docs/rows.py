@@ -11,7 +11,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from docs.architecture import render_architecture
+from docs.architecture import render_architecture, render_parameters
 
 ROOT = Path(__file__).parent.parent
 ROWS = (
@@ -92,6 +92,7 @@ PAGES = {
     "rows.md": render_rows,
     "cases.md": render_cases,
     "architecture.md": render_architecture,
+    "parameters.md": render_parameters,
 }
 
 if __name__ == "__main__":

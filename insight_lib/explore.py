@@ -96,6 +96,7 @@ def _control(name: str, value: Any, field: Any) -> Any:
 
     told: dict[str, Any] = {
         "description": name.replace("_", " "),
+        "tooltip": getattr(field, "description", None) or "",
         "style": {"description_width": "initial"},
         "layout": widgets.Layout(width="60%"),
     }

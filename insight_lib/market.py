@@ -31,10 +31,11 @@ from insight_lib.lake.store import (
     write_atomically,
     write_table,
 )
+from insight_lib.lifecycle_model import Stage
 from insight_lib.market_model import Jurisdiction, MarketConfig
 from insight_lib.market_request import Refused, Request, interactive_request, run_request
 from insight_lib.pages import Pages
-from insight_lib.parameter_model import Parameters, Stage
+from insight_lib.parameter_model import Parameters
 from insight_lib.parameters import Project, append_to_register, find_root, load_project
 from insight_lib.registers import Purpose, Registers, Role
 from insight_lib.schema import TABLES, Tag

@@ -15,15 +15,16 @@ from datetime import date
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError, create_model
+from pydantic import BaseModel, ValidationError
 
 import insight_lib.strict_yaml as strict_yaml
+from insight_lib.lifecycle_model import Lifecycle, OwnStages, Stage
 from insight_lib.market_model import Jurisdiction, MarketConfig, expand
-from insight_lib.parameter_model import Lifecycle, OwnStages, Parameters, Stage
+from insight_lib.parameter_model import Parameters
 from insight_lib.parameter_names import unknown_names
-from insight_lib.registers import REGISTERS, Model, Registers, Sentence
+from insight_lib.registers import REGISTERS, Registers
 from insight_lib.strict_yaml import Document, Fault, KeyPath
 from insight_lib.today import read_today
 from insight_lib.yaml_models import unknown, validate
@@ -253,12 +254,6 @@ def append_to_register(root: Path, register: str, entry: str) -> None:
         beside.unlink(missing_ok=True)
 
 
-def describe_defaults(root: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """Every parameter with its default `value`, `unit` and `meaning`, by section."""
-    data = strict_yaml.load(root / "parameters" / "defaults.yaml", "parameters/defaults.yaml").data
-    return data if isinstance(data, dict) else {}
-
-
 class _Reader:
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -287,18 +282,19 @@ class _Reader:
         return validate(model, document, document.data, faults=self.faults)
 
     def defaults(self) -> dict[str, dict[str, Any]]:
+        """Every parameter as it is declared, or as `defaults.yaml` has it for all markets."""
+        values: dict[str, dict[str, Any]] = Parameters().model_dump(mode="json")
+        if not (self.root / "parameters" / "defaults.yaml").is_file():
+            return values
         document = self.document("defaults.yaml")
-        if document is None:
-            return {}
-        if parsed := validate(_defaults_model(), document, document.data, faults=self.faults):
-            values = {
-                section: {name: entry["value"] for name, entry in entries.items()}
-                for section, entries in parsed.model_dump(mode="json").items()
-            }
-            before = len(self.faults)
+        given = document.data if document else None
+        if not document or not isinstance(given, dict):
+            return values
+        before = len(self.faults)
+        _lay_over(values, given, document, (), self.faults)
+        if len(self.faults) == before:
             validate(Parameters, document, values, faults=self.faults)
-            return values if len(self.faults) == before else {}
-        return {}
+        return values
 
     def lifecycle(self) -> Lifecycle | None:
         """The stages of `lifecycle.yaml`, and the team's own of `own_stages.yaml` after them."""
@@ -335,20 +331,35 @@ def _empty(document: Document) -> Fault:
     return Fault(document.file, 1, "(file)", "nothing", "content", "fill the file or remove it")
 
 
-class _DefaultEntry(Model):
-    value: Any
-    unit: Sentence
-    meaning: Sentence
-
-
-def _defaults_model() -> type[BaseModel]:
-    """A model with a value, a unit and a meaning for every parameter there is."""
-    sections: dict[str, Any] = {}
-    for section, info in Parameters.model_fields.items():
-        model = cast("type[BaseModel]", info.annotation)
-        entries: dict[str, Any] = dict.fromkeys(model.model_fields, (_DefaultEntry, ...))
-        sections[section] = (create_model(section.title(), __base__=Model, **entries), ...)
-    return create_model("Defaults", __base__=Model, **sections)
+def _lay_over(
+    values: dict[str, dict[str, Any]],
+    given: Mapping[str, Any],
+    document: Document,
+    prefix: KeyPath,
+    faults: list[Fault],
+) -> None:
+    """Put the parameters of one layer over those below; what there is not is a fault."""
+    for section, entries in given.items():
+        names = entries if isinstance(entries, dict) else {}
+        missing = section not in values
+        known = values if missing else values[section]
+        wrong = (
+            [(section,)] if missing else [(section, name) for name in names if name not in known]
+        )
+        for key in wrong:
+            place = (*prefix, *key)
+            faults.append(
+                Fault(
+                    document.file,
+                    document.line(place),
+                    strict_yaml.dotted(place),
+                    strict_yaml.shown(key[-1]),
+                    "a known name",
+                    unknown("", str(key[-1]), known).fix,
+                )
+            )
+        if not wrong:
+            values[section] |= names
 
 
 def _load_market(
@@ -409,14 +420,7 @@ def _load_market(
         if source.licence not in registers.licences:
             fault(("sources", table, "licence"), source.licence, registers.licences)
     merged = {section: dict(entries) for section, entries in defaults.items()}
-    for section, entries in market.parameters.items():
-        if section not in merged:
-            fault(("parameters", section), section, merged)
-            continue
-        for entry in entries:
-            if entry not in merged[section]:
-                fault(("parameters", section, entry), entry, merged[section])
-        merged[section] |= entries
+    _lay_over(merged, market.parameters, document, ("parameters",), faults)
     if not faults:
         parameters = validate(Parameters, document, merged, faults=faults, prefix=("parameters",))
         if parameters is not None:

@@ -19,6 +19,7 @@ def upgrade(root: Path) -> Iterator[str]:
     Yields:
         Each changed line as `file:line: what it says now`.
     """
+    yield from _only_what_differs(root / "parameters" / "defaults.yaml", root)
     for path in sorted((root / "parameters" / "markets").glob("*.yaml")):
         text = path.read_text(encoding="utf-8")
         currency = _CURRENCY.search(text)
@@ -33,3 +34,34 @@ def upgrade(root: Path) -> Iterator[str]:
         ):
             if old != new:
                 yield f"{path.relative_to(root)}:{number}: {new.strip()}"
+
+
+def _only_what_differs(path: Path, root: Path) -> Iterator[str]:
+    """Defaults are declared in the library now: the file keeps what a team has changed."""
+    import yaml
+
+    from insight_lib.parameter_model import Parameters
+
+    given = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if not isinstance(given, dict) or not all(
+        isinstance(entry, dict) and {"value", "unit", "meaning"} == entry.keys()
+        for section in given.values()
+        for entry in section.values()
+    ):
+        return
+    declared = Parameters().model_dump(mode="json")
+    changed = {
+        section: {
+            name: entry["value"]
+            for name, entry in entries.items()
+            if name in declared.get(section, {}) and entry["value"] != declared[section][name]
+        }
+        for section, entries in given.items()
+    }
+    kept = {section: names for section, names in changed.items() if names}
+    if kept:
+        path.write_text(yaml.safe_dump(kept, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    else:
+        path.unlink()
+    n = sum(map(len, kept.values()))
+    yield f"{path.relative_to(root)}: {n} values that differ from the declared ones are kept"

@@ -82,11 +82,13 @@ MAY_IMPORT = {
     "registers": {"schema"},
     "market_model": {"schema", "registers"},
     "parameter_model": {"registers"},
+    "lifecycle_model": {"registers"},
     "parameter_names": {"schema", "market_model", "parameter_model"},
     "parameters": {
         "schema",
         "registers",
         "market_model",
+        "lifecycle_model",
         "parameter_model",
         "parameter_names",
         "strict_yaml",
@@ -100,6 +102,7 @@ MAY_IMPORT = {
     "market_request": {"parameters", "market_model", "lake"},
     "lake": {"schema", "parameters", "registers", "market_model", "today"},
     "market": {
+        "lifecycle_model",
         "parameter_model",
         "schema",
         "parameters",
@@ -111,8 +114,9 @@ MAY_IMPORT = {
     },
     "demo": {"schema"},
     "simulation": {"demo"},
-    "upgrade": set(),
+    "upgrade": {"parameter_model"},
     "runner": {
+        "lifecycle_model",
         "parameter_model",
         "findings",
         "parameters",

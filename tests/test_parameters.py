@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from insight_lib.parameter_model import Parameters
 from insight_lib.parameters import (
     ParameterFaults,
     append_to_register,
-    describe_defaults,
     find_root,
 )
 from insight_lib.strict_yaml import load
@@ -118,7 +118,7 @@ def test_unknown_market_and_parameter_come_with_a_suggestion(folder: ProjectFold
 
 
 def test_shared_faults_stop_everything_with_all_of_them(folder: ProjectFolder) -> None:
-    edited(folder, "value: 5\n", "value: 50\n", "defaults.yaml")
+    folder.write("parameters/defaults.yaml", "features: {rfm_groups: 50}\n")
     folder.write("parameters/registers/overrides.yaml", "- {gate: a.b}\n")
     with pytest.raises(ParameterFaults) as caught:
         folder.load()
@@ -161,10 +161,26 @@ def test_shipped_parameters_are_without_fault() -> None:
         project.resolve(market)
 
 
-def test_every_parameter_has_a_unit_and_a_meaning() -> None:
-    entries = [e for section in describe_defaults(ROOT).values() for e in section.values()]
-    assert len(entries) >= 10
-    assert all(entry["unit"] and len(entry["meaning"]) > 20 for entry in entries)
+def test_every_parameter_is_declared_with_a_default_a_unit_and_a_meaning() -> None:
+    for section in Parameters.model_fields.values():
+        for name, field in section.annotation.model_fields.items():
+            assert not field.is_required(), name
+            assert (field.json_schema_extra or {}).get("unit"), name
+            assert len(field.description or "") > 20, name
+
+
+def test_a_team_changes_a_default_for_all_its_markets(folder: ProjectFolder) -> None:
+    folder.write("parameters/defaults.yaml", "features: {rfm_groups: 4, recent_window_days: 60}\n")
+    features = folder.load().resolve("de-test", {"features.recent_window_days": 30}).features
+    assert (features.rfm_groups, features.recent_window_days) == (4, 30)
+    assert features.history_days == Parameters().features.history_days
+    folder.write("parameters/defaults.yaml", "features: {rfm_group: 4}\nfeature: {rfm_groups: 4}\n")
+    with pytest.raises(ParameterFaults) as caught:
+        folder.load()
+    text = str(caught.value)
+    assert "parameters/defaults.yaml:1: features.rfm_group" in text
+    assert "did you mean rfm_groups?" in text
+    assert "did you mean features?" in text
 
 
 def test_the_project_is_found_from_below_and_not_from_elsewhere(

@@ -17,7 +17,7 @@ from insight_lib.runner.publish import read_record
 
 if TYPE_CHECKING:
     from insight_lib.lake.store import Manifest
-    from insight_lib.parameter_model import Stage
+    from insight_lib.lifecycle_model import Stage
     from insight_lib.parameters import Project
 
 Overridden = Callable[[str], Mapping[str, str]]

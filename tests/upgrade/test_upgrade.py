@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from insight_lib.parameter_model import Parameters
 from insight_lib.upgrade import upgrade
 from tests.conftest import ROOT
 
@@ -31,7 +32,7 @@ def project(tmp_path: Path) -> Path:
         shutil.copy(path, tmp_path / "notebooks")
     own = yaml.safe_load((tmp_path / "parameters" / "lifecycle.yaml").read_text())["stages"][-1]
     assert own["id"] == "regulars"
-    for name in ("defaults.yaml", "lifecycle.yaml", "jurisdictions"):
+    for name in ("lifecycle.yaml", "jurisdictions"):
         source, target = ROOT / "parameters" / name, tmp_path / "parameters" / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
     for path in (ROOT / "parameters" / "registers").glob("*.yaml"):
@@ -100,3 +101,18 @@ def test_only_what_was_meant_is_rewritten(tmp_path: Path) -> None:
         ),
     ]
     assert list(upgrade(tmp_path)) == []
+
+
+def test_of_the_old_defaults_only_what_a_team_changed_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "parameters" / "defaults.yaml"
+    path.parent.mkdir()
+    entry = "  {}:\n    value: {}\n    unit: customers\n    meaning: As it was written once.\n"
+    same = entry.format("minimum_cell_size", Parameters().general.minimum_cell_size)
+    path.write_text("general:\n" + same + entry.format("minimum_customers", 321))
+    (said,) = upgrade(tmp_path)
+    assert said.startswith("parameters/defaults.yaml: 1 values")
+    assert yaml.safe_load(path.read_text()) == {"general": {"minimum_customers": 321}}
+    assert list(upgrade(tmp_path)) == []
+    path.write_text("general:\n" + same)
+    assert len(list(upgrade(tmp_path))) == 1
+    assert not path.exists()
