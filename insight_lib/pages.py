@@ -170,12 +170,16 @@ class Pages:
             else:
                 market.publish_table(name, table)
 
-    def data_checks(self) -> list[Any]:
-        """What was loaded, set aside and kept, as far as this page rests on it."""
+    def data_checks(self, *said: str) -> list[Any]:
+        """What was loaded, set aside and kept, as far as this page rests on it.
+
+        Args:
+            said: Tables of which the page itself says how many rows could not be loaded.
+        """
         from insight_lib.data_checks import describe_data
 
         market: Any = self
-        return list(describe_data(market))
+        return list(describe_data(market, said=said))
 
     def confirm(self, analysis: Analysis) -> None:
         """Show the form of an analysis to a person; a scheduled run has nobody to ask."""

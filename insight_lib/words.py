@@ -21,9 +21,9 @@ from enum import Enum
 from functools import cache, cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import Field, field_validator
+from pydantic import Field, StringConstraints, field_validator
 
 from insight_lib.analyses import Analysis, Missing, analyses_of
 from insight_lib.charts import Caption, Chart
@@ -45,6 +45,8 @@ from insight_lib.run import Run
 from insight_lib.strict_yaml import Document, Fault, load
 from insight_lib.yaml_models import unknown, validate
 
+# Of a finding: its middle part, or with a dot the whole of it.
+FindingId = Annotated[str, StringConstraints(pattern=r"^([a-z]+\.)?[a-z0-9_]+$")]
 _NEEDS_RANGE = ("range", "full")
 _NEEDS_NUMBER = ("in_hundred", "n", "size", "signed")
 _SHARED = "shared"
@@ -105,14 +107,15 @@ class Card(Ending):
 
     Attributes:
         rows: Of the lifecycle, that it answers.
-        id: Of the finding, where it is not called as the analysis is.
+        id: Of the finding, where it is not called as the analysis is; with a dot
+            (`features.customer_value`) it does not start with the stage either.
         what: Start of "… cannot be measured here"; a card without it keeps silent then.
         takes: What it would take, where the analysis itself does not know better.
         cases: By the result's `case`; text alone is the next step.
         clauses: By field, the words that each of its values puts in the field's place.
     """
 
-    id: Id | None = None
+    id: FindingId | None = None
     rows: tuple[str, ...] = ()
     what: str | None = None
     takes: str | None = None
@@ -172,7 +175,8 @@ class Words:
     def id(self, name: str, result: Any, run: Run[Any]) -> str:
         """Of the finding of a result, or of its absence: stage, analysis, key."""
         own = self.cards[name].id or name
-        return ".".join(filter(None, (run.stage, own, getattr(result, "key", None))))
+        stage = None if "." in own else run.stage
+        return ".".join(filter(None, (stage, own, getattr(result, "key", None))))
 
     def finding(self, name: str, result: Any, run: Run[Any], tables: tuple[str, ...]) -> Finding:
         """A result in words.

@@ -124,6 +124,15 @@ def test_a_result_is_put_into_words(stage: Callable[..., ModuleType]) -> None:
         words.finding("late", result(module, share=None), run, ())
 
 
+def test_an_id_is_of_the_stage_unless_the_card_writes_it_whole(
+    stage: Callable[..., ModuleType],
+) -> None:
+    run = run_of("segments", AS_OF)
+    for own, whole in (("slow", "segments.slow"), ("features.slow", "features.slow")):
+        module = stage(CARD.replace("late:\n", f"late:\n  id: {own}\n", 1))
+        assert read_words(module).id("late", result(module), run) == whole
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -192,7 +201,7 @@ late:
 def test_the_cards_and_needs_of_a_stage_are_whole(name: str) -> None:
     package = importlib.import_module(f"insight_lib.{name}")
     assert read_words(package).cards
-    known = {*TABLES, *load_project(ROOT).published, *Registers.model_fields}
+    known = {"market", *TABLES, *load_project(ROOT).published, *Registers.model_fields}
     assert list(faults(package, known)) == []
 
 
