@@ -50,7 +50,7 @@ class MarketView(Protocol):
         """The same, without rows where the market has no such table."""
 
     def aggregates(self, name: str) -> pd.DataFrame:
-        """What the other declared markets gave last, up to `as_of`: market, as_of, their columns."""
+        """What the other declared markets gave last: market, as_of, their columns."""
 
     def unread(self, name: str) -> tuple[int, int]:
         """Rows of a table's deliveries that are in no total, and all rows in scope."""

@@ -6,9 +6,7 @@ from datetime import date
 
 from insight_lib.features.exclusion import Exclusions, GroupExclusion
 from insight_lib.features.maturity import Approach, Maturity
-from insight_lib.features.pooling import Pooled
 from insight_lib.findings import (
-    Check,
     Finding,
     Measured,
     Prose,
@@ -190,93 +188,6 @@ def table_exclusions(result: Exclusions, *, most: int = 12) -> Table:
             for g in result.groups[: max(most, len(result.flagged))]
         ),
         note="Groups under the smallest size that may be shown are left out of this table.",
-    )
-
-
-def describe_pooled(result: Pooled, *, what: str, left_out: tuple[str, ...] = ()) -> Finding:
-    """Was strength borrowed from mature markets, what did it bring, or why not.
-
-    Args:
-        left_out: Mature markets that share too few groups with this one.
-        what: The rate in words, e.g. `repeat rate by channel`.
-    """
-    gain = result.gain
-    markets = Measured(value=result.n_markets, unit="count", n=gain.n, as_of=gain.as_of)
-    if result.is_borrowed:
-        sure = "{markets} mature markets help to know the {what} here."
-        unsure = (
-            "The {what} here leans on {markets} mature markets that it is like; whether that "
-            "predicts better cannot be told yet."
-        )
-        statement = Prose(sure if gain.lower > 0 else unsure, what=what, markets=markets)
-        advice = Prose(
-            "Plan with the pooled figures: it is as if there were {times} times as many "
-            "customers; it {reason}. Check again when the market has grown.",
-            times=Measured(
-                value=round(result.precision_gain, 1), unit="ratio", n=gain.n, as_of=gain.as_of
-            ),
-            reason=result.reason.removeprefix("it "),
-        )
-    else:
-        statement = Prose(
-            "The {what} here stays with the market's own data: {reason}.",
-            what=what,
-            reason=result.reason,
-        )
-        advice = Prose("Do not carry over what works in the mature markets without a test here.")
-    verdict = (
-        Verdict.MATTERS
-        if gain.lower > 0 or gain.upper < 0
-        else Verdict.CANNOT_TELL
-        if gain.excludes(0) or result.is_borrowed
-        else Verdict.DOES_NOT_MATTER
-    )
-    return Finding(
-        id=f"features.borrowed_{''.join(c if c.isalnum() else '_' for c in what.lower())}",
-        rows=("M3.7",),
-        statement=statement,
-        verdict=verdict,
-        owner="insight-lead",
-        evidence=("transactions", "group_aggregates"),
-        value=gain,
-        good="up",
-        so_what=Prose(
-            "{advice} Left out, as they share too few groups: {names}.",
-            advice=advice,
-            names=", ".join(left_out),
-        )
-        if left_out
-        else advice,
-        weight=1.8,
-    )
-
-
-def check_transfer(result: Pooled, *, what: str) -> Check:
-    """The test behind borrowing: errors on customers that the estimate had not seen."""
-    return Check(
-        id=f"features.transfer_{''.join(c if c.isalnum() else '_' for c in what.lower())}",
-        rows=("M3.7",),
-        statement=Prose(
-            "On customers not used, pooling lowers the squared error of the {what} by {local} "
-            "against own data alone (likely {local:range}), and by {mature} against the mature "
-            "pattern alone; a minus means that it raises it.",
-            what=what,
-            local=result.gain,
-            mature=result.gain_against_mature,
-        ),
-        verdict=Verdict.PASS if result.is_borrowed else Verdict.REVIEW,
-        owner="analyst",
-        evidence=("transactions", "group_aggregates"),
-        value=result.gain,
-        so_what=Prose(
-            "{advice}",
-            advice=(
-                "No action."
-                if result.is_borrowed
-                else "Nothing is borrowed; look for mature markets that are more alike."
-            ),
-        ),
-        weight=0.5,
     )
 
 
