@@ -85,7 +85,10 @@ class ChartWords(Model):
 
 
 class TableWords(Model):
-    """Around the result's `table`: headings by field of its rows; columns without values go."""
+    """Around the result's `table`: headings by field of its rows; columns without values go.
+
+    A field may say its style (`share:range`; `share:` is the value alone).
+    """
 
     title: str
     columns: dict[str, str]
@@ -259,7 +262,7 @@ class Words:
         headings = {
             column: heading
             for column, heading in card.table.columns.items()
-            if any(getattr(row, column) is not None for row in rows)
+            if any(getattr(row, column.partition(":")[0]) is not None for row in rows)
         }
         cells = [_Sayer(card, row, run, self.written_in).cell for row in rows]
         return Table(
@@ -311,10 +314,11 @@ class _Sayer:
 
     def cell(self, name: str) -> str:
         """A field as it stands in a table."""
+        name, is_styled, style = name.partition(":")
         if self.field(name) is None:
             return "–"
         value = self._value(name)
-        style = "full" if isinstance(value, Estimate) else ""
+        style = "full" if isinstance(value, Estimate) and not is_styled else style
         return format_value(value, style, written_in=self._tongue)
 
     def _value(self, name: str) -> Value:
@@ -444,8 +448,9 @@ def _faults_of(card: Card, result: Any) -> Iterator[tuple[str, str, str, str]]:
     if card.table and row is None:
         yield "table", "a table", "a result with `table: tuple[Row, ...]`", "write it, or drop it"
     for column in card.table.columns if card.table and row else ():
-        if column not in card.clauses:
-            yield from ((f"table.columns.{column}", *f) for f in _field_faults(row, column, ""))
+        name, _, style = column.partition(":")
+        if name not in card.clauses:
+            yield from ((f"table.columns.{column}", *f) for f in _field_faults(row, name, style))
 
 
 def _ending_faults(

@@ -133,6 +133,17 @@ def test_an_id_is_of_the_stage_unless_the_card_writes_it_whole(
         assert read_words(module).id("late", result(module), run) == whole
 
 
+def test_a_column_may_say_its_style(stage: Callable[..., ModuleType]) -> None:
+    columns = 'columns: {name: Shop, "share:": Late, "share:range": Likely}'
+    module = stage(CARD.replace("columns: {name: Shop, share: Late}", columns))
+    table = read_words(module).table("late", result(module), run_of("segments", AS_OF))
+    assert table is not None
+    assert (table.columns, table.rows) == (
+        ("Shop", "Late", "Likely"),
+        (("Ulm", "25%", "20% to 31%"),),
+    )
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -151,6 +162,7 @@ def test_an_id_is_of_the_stage_unless_the_card_writes_it_whole(
         ("verdict: matters, ", "", "no verdict"),
         ("value: share", "value: names", "a number"),
         ("name: Shop", "shop: Shop", "shop"),
+        ("name: Shop", '"name:range": Shop', "an Estimate"),
         ("what:", "wat:", "did you mean what"),
         ("late:\n  what", "lat:\n  what", "did you mean late"),
         ("  table:\n", "  chart: {title: a, subtitle: b, reading: c}\n  table:\n", "draw(caption)"),
