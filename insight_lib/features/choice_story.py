@@ -1,11 +1,10 @@
-"""Which features to use, whom they leave out, and what was borrowed, in words."""
+"""Whom features leave out, in words."""
 
 from __future__ import annotations
 
 from datetime import date
 
 from insight_lib.features.exclusion import Exclusions, GroupExclusion
-from insight_lib.features.maturity import Approach, Maturity
 from insight_lib.findings import (
     Finding,
     Measured,
@@ -15,93 +14,6 @@ from insight_lib.findings import (
     format_range,
     format_value,
 )
-
-_NO_VALUE = "History and customers are there; what stands above says why there is no value yet."
-_RANK_ONLY = "Rank customers by expected value; what stands above sets no budget yet."
-_USE = {
-    Approach.CUSTOMER_VALUE: "Rank and budget customers by expected value.",
-    Approach.BEHAVIOUR: "Describe customers by what they do on site and in the app; come back to "
-    "values when more have bought again.",
-    Approach.RFM: "Describe customers by recency, frequency and spend; forecast nobody yet.",
-    Approach.NONE: "Describe the market as a whole; collect more history first.",
-}
-
-
-def describe_maturity(result: Maturity, *, carries_budgets: bool | None = True) -> Finding:
-    """Which way to describe customers the data are ripe for, by which rule, and what is next.
-
-    Args:
-        carries_budgets: Whether the page's own forecast may set budgets; None where it has none.
-    """
-    use = _USE[result.approach]
-    if result.approach is Approach.CUSTOMER_VALUE and not carries_budgets:
-        use = _NO_VALUE if carries_budgets is None else _RANK_ONLY
-    if result.missing:
-        lacking = result.missing[0]
-        after = Prose(
-            " {approach} would need {needed} ({name}); there are {measured}.",
-            approach=lacking.approach.value.capitalize(),
-            name=lacking.name,
-            needed=lacking.needed,
-            measured=lacking.measured,
-        )
-    else:
-        after = Prose("")
-    close = (
-        " A fact lies so near its threshold that the choice could tip." if result.is_close else ""
-    )
-    name = (
-        "nothing finer than totals" if result.approach is Approach.NONE else result.approach.value
-    )
-    return Finding(
-        id="features.maturity",
-        rows=("M3.1",),
-        statement=Prose(
-            "The data are ripe for {name}: {rule}.",
-            name=name,
-            rule=result.rule,
-        ),
-        verdict=Verdict.CANNOT_TELL
-        if result.is_close or carries_budgets is None
-        else Verdict.MATTERS,
-        owner="insight-lead",
-        evidence=("transactions", "interactions"),
-        value=result.facts[0].measured,
-        so_what=Prose("{use}{close}{after}", use=use, close=close, after=after),
-        weight=2.4,
-    )
-
-
-def why_unripe(result: Maturity | Finding) -> str | None:
-    """Why customers are not to be forecast one by one, or None where they may be."""
-    if isinstance(result, Finding):
-        return "there are too few customers"
-    if result.approach is Approach.CUSTOMER_VALUE:
-        return None
-    unmet = [f for f in result.facts if f.approach is Approach.CUSTOMER_VALUE and not f.is_met]
-    return "; ".join(
-        f"{fact.name}: {format_value(fact.measured)}, and it takes {format_value(fact.needed)}"
-        for fact in unmet
-    )
-
-
-def table_maturity(result: Maturity) -> Table:
-    """Every fact against its threshold."""
-    return Table(
-        title="What the data hold, and what each description takes",
-        columns=("For", "Fact", "There is", "It takes", "Met"),
-        rows=tuple(
-            (
-                fact.approach.value,
-                fact.name,
-                format_value(fact.measured),
-                format_value(fact.needed),
-                "close" if fact.is_close else "yes" if fact.is_met else "no",
-            )
-            for fact in result.facts
-        ),
-        note="The first description whose facts are all met is used.",
-    )
 
 
 def describe_exclusions(result: Exclusions) -> Finding:

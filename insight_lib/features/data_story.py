@@ -5,21 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date, timedelta
 
-from insight_lib.findings import Check, Finding, Measured, Prose, Verdict, counted, format_value
+from insight_lib.features.record import MOST_UNREAD
+from insight_lib.features.record import unread_share as unread_share
+from insight_lib.findings import Check, Finding, Measured, Prose, Verdict, counted
 from insight_lib.orders import Coverage
 
 _LINES = ("transactions",)
-MOST_UNREAD = 0.02  # of the order lines; beyond it, no total is called whole
 
 # What helps a page without an order line that it may count.
 NO_LINES_TAKE = "order lines that can be read, over more days than one"
-
-
-def unread_share(n_unread: int, n: int, *, as_of: date) -> Measured | None:
-    """Share of the order lines that could not be read; None where all could."""
-    if not n_unread:
-        return None
-    return Measured(value=n_unread / n, unit="share", n=n, as_of=as_of)
 
 
 def is_whole(unread: Measured | None) -> bool:
@@ -99,19 +93,3 @@ def describe_coverage(held: Coverage, *, as_of: date) -> Check | None:
         ),
         weight=5.5 if is_late else 1.2,
     )
-
-
-def why_silent(held: Coverage, *, as_of: date, unread: Measured | None) -> str | None:
-    """Why nobody can be forecast from data with holes; None where their last year is whole.
-
-    A silence in the data passes for customers who left, and so do lines that nobody could read.
-    """
-    if unread is not None and not is_whole(unread):
-        return f"{format_value(unread)} of the order lines could not be read"
-    if held.first_day is None:
-        return "the market holds no complete day yet"
-    days = max(held.first_day, as_of - timedelta(days=364)), as_of
-    n = (days[1] - days[0]).days + 1
-    if held.is_full(days):
-        return None
-    return f"{held.covered(days)} of the last {n} days are covered by the data"

@@ -10,14 +10,17 @@ from insight_lib.features.data_story import (
     describe_coverage,
     describe_unread,
     is_whole,
-    unread_share,
-    why_silent,
     with_unread,
 )
-from insight_lib.findings import Finding, Prose, Verdict
+from insight_lib.features.record import Record, unread_share
+from insight_lib.findings import Finding, Measured, Prose, Verdict
 from insight_lib.orders import Coverage
 
 AS_OF = date(2024, 12, 31)
+
+
+def hole(held: Coverage, unread: Measured | None) -> str | None:
+    return Record(held=held, unread=unread, as_of=AS_OF).hole
 
 
 def total(verdict: Verdict) -> Finding:
@@ -48,10 +51,8 @@ def test_lines_that_nobody_could_read_stand_beside_every_total() -> None:
     assert check.verdict is Verdict.FAIL
     assert "203 of 2,084" in str(check.statement)
     whole = Coverage(first_day=date(2023, 1, 1), last_day=AS_OF)
-    assert why_silent(whole, as_of=AS_OF, unread=many) == (
-        "9.7% of the order lines could not be read"
-    )
-    assert why_silent(whole, as_of=AS_OF, unread=few) is None
+    assert hole(whole, many) == "9.7% of the order lines could not be read"
+    assert hole(whole, few) is None
 
 
 @pytest.mark.case("14")
@@ -62,8 +63,6 @@ def test_a_silence_is_asked_about_and_nobody_is_forecast_over_it() -> None:
     assert check is not None
     assert "on 20 of 731 days" in str(check.statement)
     assert "1 November 2024 to 20 November 2024" in str(check.statement)
-    assert why_silent(held, as_of=AS_OF, unread=None) == (
-        "345 of the last 365 days are covered by the data"
-    )
+    assert hole(held, None) == "345 of the last 365 days are covered by the data"
     whole = Coverage(first_day=date(2023, 1, 1), last_day=AS_OF)
     assert describe_coverage(whole, as_of=AS_OF) is None
