@@ -2,6 +2,17 @@
 
 from insight_lib.features.basis import by_order, lines, settled_after, summary
 from insight_lib.features.borrowing import borrowed, mature_rates, repeat_rates, transfer_test
+from insight_lib.features.buyers import (
+    buyers,
+    buyers_now,
+    categories,
+    customer_features,
+    described,
+    everyone,
+    people,
+    reconciliation,
+)
+from insight_lib.features.contact import engaged, engagement, engagement_weights
 from insight_lib.features.contract_assumptions import (
     assumed,
     assumption_calibration,
@@ -22,6 +33,8 @@ from insight_lib.features.contract_life import (
     recorded_contracts,
     signed,
 )
+from insight_lib.features.habits import late_customers, repeat_rate, week_rhythm
+from insight_lib.features.left_out import excluded, excluded_groups, exclusion_rates
 from insight_lib.features.maturity import maturity, ripeness
 from insight_lib.features.pipeline import (
     cycle,
@@ -33,7 +46,25 @@ from insight_lib.features.pipeline import (
     pipeline_value,
     time_to_win,
 )
-from insight_lib.features.record import record
+from insight_lib.features.record import consent_coverage, data_gaps, record, unread_lines
+from insight_lib.features.reporting import money_reconciliation, reported, reporting_revenue
+from insight_lib.features.revenue import (
+    category_change,
+    category_moves,
+    compared,
+    order_amount,
+    revenue,
+    revenue_change,
+)
+from insight_lib.features.season import (
+    calendar_features,
+    category_seasons,
+    events,
+    local_days,
+    year,
+    yearly_season,
+)
+from insight_lib.features.value import best_fifth, concentration, slipping
 from insight_lib.features.worth import (
     active_customers,
     customer_value,
@@ -59,42 +90,80 @@ __all__ = [
     "assumption_proportional_hazards",
     "assumption_tests",
     "assumptions",
+    "best_fifth",
     "borrowed",
+    "buyers",
+    "buyers_now",
     "by_order",
+    "calendar_features",
     "calibration",
+    "categories",
+    "category_change",
+    "category_moves",
+    "category_seasons",
     "churn",
     "churn_cause",
     "churn_hazards",
     "churn_reasons",
+    "compared",
+    "concentration",
+    "consent_coverage",
     "contract_survival",
+    "customer_features",
     "customer_value",
     "cycle",
+    "data_gaps",
     "deal_value",
     "deals",
+    "described",
+    "engaged",
+    "engagement",
+    "engagement_weights",
+    "events",
+    "everyone",
+    "excluded",
+    "excluded_groups",
+    "exclusion_rates",
     "forecast",
     "held_out",
     "histories",
+    "late_customers",
     "lines",
+    "local_days",
     "mature_rates",
     "maturity",
+    "money_reconciliation",
+    "order_amount",
+    "people",
     "pipeline_records",
     "pipeline_stages",
     "pipeline_unresolved",
     "pipeline_value",
     "projection",
     "purchase_models",
+    "reconciliation",
     "record",
     "recorded_contracts",
+    "repeat_rate",
     "repeat_rates",
+    "reported",
+    "reporting_revenue",
+    "revenue",
+    "revenue_change",
     "ripeness",
     "settled_after",
     "signed",
+    "slipping",
     "summary",
     "time_to_win",
     "transfer_test",
+    "unread_lines",
     "value_fit",
     "value_holdout",
     "value_model",
     "value_spend",
+    "week_rhythm",
     "worth",
+    "year",
+    "yearly_season",
 ]

@@ -15,6 +15,7 @@ from insight_lib import features
 from insight_lib.features.clv import CustomerValue, estimate_customer_value
 from insight_lib.features.clv_holdout import Holdout, estimate_holdout, reaches_the_horizon, widened
 from insight_lib.features.clv_models import PurchaseModel
+from insight_lib.features.habits import returning
 from insight_lib.features.maturity import (
     Approach,
     MaturityFacts,
@@ -26,7 +27,6 @@ from insight_lib.features.maturity import (
 from insight_lib.features.purchases import purchase_summary
 from insight_lib.features.record import Record
 from insight_lib.features.rhythm import RepeatRate
-from insight_lib.features.story import describe_repeat
 from insight_lib.features.worth import (
     active_customers,
     histories,
@@ -285,7 +285,7 @@ def test_advice_on_returning_depends_on_the_rate(rate: float, word: str) -> None
     share = estimate_share(round(rate * 500), 500, as_of=AS_OF)
     change = replace(share, value=0.0, lower=-0.03, upper=0.03, unit="difference")
     result = RepeatRate(rate=share, change=change, before=share, window_days=90)
-    assert word in str(describe_repeat(result, smallest_change_that_matters=0.02).so_what)
+    assert word in str(told(features, "repeat_rate", returning(result, 0.02)).so_what)
 
 
 @pytest.mark.case("18")
