@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
+    import pandas as pd
 
+    from insight_lib.market_model import MarketConfig
     from insight_lib.parameter_model import Parameters
     from insight_lib.registers import Registers
 
@@ -28,6 +30,8 @@ class MarketView(Protocol):
     @property
     def id(self) -> str: ...
     @property
+    def config(self) -> MarketConfig: ...
+    @property
     def currency(self) -> str: ...
     @property
     def zone(self) -> str: ...
@@ -44,3 +48,12 @@ class MarketView(Protocol):
 
     def rows(self, name: str) -> ir.Table:
         """The same, without rows where the market has no such table."""
+
+    def aggregates(self, name: str) -> pd.DataFrame:
+        """What the other declared markets gave last: market, as_of, their columns."""
+
+    def unread(self, name: str) -> tuple[int, int]:
+        """Rows of a table's deliveries that are in no total, and all rows in scope."""
+
+    def coverage(self, name: str) -> tuple[int, int]:
+        """How many customers of a table this run may read, and how many there are."""

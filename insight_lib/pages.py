@@ -244,7 +244,11 @@ class Pages:
                 market.publish_table(name, table)
 
     def data_checks(self, *said: str) -> list[Any]:
-        """What was loaded, set aside and kept, but for the tables of which the page says so."""
+        """What was loaded, set aside and kept, as far as this page rests on it.
+
+        Args:
+            said: Tables of which the page itself says how many rows could not be loaded.
+        """
         from insight_lib.data_checks import describe_data
 
         market: Any = self

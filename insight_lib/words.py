@@ -21,9 +21,9 @@ from enum import Enum
 from functools import cache, cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import Field, field_validator
+from pydantic import Field, StringConstraints, field_validator
 
 from insight_lib.analyses import Analysis, Missing, analyses_of
 from insight_lib.charts import Caption, Chart
@@ -45,6 +45,8 @@ from insight_lib.run import Run
 from insight_lib.strict_yaml import Document, Fault, load
 from insight_lib.yaml_models import unknown, validate
 
+# Of a finding: its middle part, or with a dot the whole of it.
+FindingId = Annotated[str, StringConstraints(pattern=r"^([a-z]+\.)?[a-z0-9_]+$")]
 _NEEDS_RANGE = ("range", "full")
 _NEEDS_NUMBER = ("in_hundred", "n", "size", "signed")
 _SHARED = "shared"
@@ -83,7 +85,10 @@ class ChartWords(Model):
 
 
 class TableWords(Model):
-    """Around the result's `table`: headings by field of its rows; columns without values go."""
+    """Around the result's `table`: headings by field of its rows; columns without values go.
+
+    A field may say its style (`share:range`; `share:` is the value alone).
+    """
 
     title: str
     columns: dict[str, str]
@@ -105,14 +110,15 @@ class Card(Ending):
 
     Attributes:
         rows: Of the lifecycle, that it answers.
-        id: Of the finding, where it is not called as the analysis is.
+        id: Of the finding, where it is not called as the analysis is; with a dot
+            (`features.customer_value`) it does not start with the stage either.
         what: Start of "… cannot be measured here"; a card without it keeps silent then.
         takes: What it would take, where the analysis itself does not know better.
         cases: By the result's `case`; text alone is the next step.
         clauses: By field, the words that each of its values puts in the field's place.
     """
 
-    id: Id | None = None
+    id: FindingId | None = None
     rows: tuple[str, ...] = ()
     what: str | None = None
     takes: str | None = None
@@ -172,7 +178,8 @@ class Words:
     def id(self, name: str, result: Any, run: Run[Any]) -> str:
         """Of the finding of a result, or of its absence: stage, analysis, key."""
         own = self.cards[name].id or name
-        return ".".join(filter(None, (run.stage, own, getattr(result, "key", None))))
+        stage = None if "." in own else run.stage
+        return ".".join(filter(None, (stage, own, getattr(result, "key", None))))
 
     def finding(self, name: str, result: Any, run: Run[Any], tables: tuple[str, ...]) -> Finding:
         """A result in words.
@@ -255,7 +262,7 @@ class Words:
         headings = {
             column: heading
             for column, heading in card.table.columns.items()
-            if any(getattr(row, column) is not None for row in rows)
+            if any(getattr(row, column.partition(":")[0]) is not None for row in rows)
         }
         cells = [_Sayer(card, row, run, self.written_in).cell for row in rows]
         return Table(
@@ -307,10 +314,11 @@ class _Sayer:
 
     def cell(self, name: str) -> str:
         """A field as it stands in a table."""
+        name, is_styled, style = name.partition(":")
         if self.field(name) is None:
             return "–"
         value = self._value(name)
-        style = "full" if isinstance(value, Estimate) else ""
+        style = "full" if isinstance(value, Estimate) and not is_styled else style
         return format_value(value, style, written_in=self._tongue)
 
     def _value(self, name: str) -> Value:
@@ -440,8 +448,9 @@ def _faults_of(card: Card, result: Any) -> Iterator[tuple[str, str, str, str]]:
     if card.table and row is None:
         yield "table", "a table", "a result with `table: tuple[Row, ...]`", "write it, or drop it"
     for column in card.table.columns if card.table and row else ():
-        if column not in card.clauses:
-            yield from ((f"table.columns.{column}", *f) for f in _field_faults(row, column, ""))
+        name, _, style = column.partition(":")
+        if name not in card.clauses:
+            yield from ((f"table.columns.{column}", *f) for f in _field_faults(row, name, style))
 
 
 def _ending_faults(

@@ -97,7 +97,7 @@ MAY_IMPORT = {
     },
     "today": set(),
     "rates": {"findings"},
-    "market_view": {"parameter_model", "registers"},
+    "market_view": {"market_model", "parameter_model", "registers"},
     "data_checks": {"findings", "lake", "market"},
     "market_request": {"parameters", "market_model", "lake"},
     "lake": {"schema", "parameters", "registers", "market_model", "today"},

@@ -124,6 +124,26 @@ def test_a_result_is_put_into_words(stage: Callable[..., ModuleType]) -> None:
         words.finding("late", result(module, share=None), run, ())
 
 
+def test_an_id_is_of_the_stage_unless_the_card_writes_it_whole(
+    stage: Callable[..., ModuleType],
+) -> None:
+    run = run_of("segments", AS_OF)
+    for own, whole in (("slow", "segments.slow"), ("features.slow", "features.slow")):
+        module = stage(CARD.replace("late:\n", f"late:\n  id: {own}\n", 1))
+        assert read_words(module).id("late", result(module), run) == whole
+
+
+def test_a_column_may_say_its_style(stage: Callable[..., ModuleType]) -> None:
+    columns = 'columns: {name: Shop, "share:": Late, "share:range": Likely}'
+    module = stage(CARD.replace("columns: {name: Shop, share: Late}", columns))
+    table = read_words(module).table("late", result(module), run_of("segments", AS_OF))
+    assert table is not None
+    assert (table.columns, table.rows) == (
+        ("Shop", "Late", "Likely"),
+        (("Ulm", "25%", "20% to 31%"),),
+    )
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -142,6 +162,7 @@ def test_a_result_is_put_into_words(stage: Callable[..., ModuleType]) -> None:
         ("verdict: matters, ", "", "no verdict"),
         ("value: share", "value: names", "a number"),
         ("name: Shop", "shop: Shop", "shop"),
+        ("name: Shop", '"name:range": Shop', "an Estimate"),
         ("what:", "wat:", "did you mean what"),
         ("late:\n  what", "lat:\n  what", "did you mean late"),
         ("  table:\n", "  chart: {title: a, subtitle: b, reading: c}\n  table:\n", "draw(caption)"),
@@ -192,7 +213,7 @@ late:
 def test_the_cards_and_needs_of_a_stage_are_whole(name: str) -> None:
     package = importlib.import_module(f"insight_lib.{name}")
     assert read_words(package).cards
-    known = {*TABLES, *load_project(ROOT).published, *Registers.model_fields}
+    known = {"market", *TABLES, *load_project(ROOT).published, *Registers.model_fields}
     assert list(faults(package, known)) == []
 
 

@@ -20,6 +20,7 @@ from insight_lib.findings import Estimate, TooFew
 from insight_lib.statistics import estimate_share
 
 Assumption = Literal["proportional_hazards", "calibration", "positivity", "linearity"]
+Scale = Literal["average", "spread", "distance", "out of reach", "hazard ratio"]
 _EVENTS_PER_TERM = 10
 _KNOTS = (0.05, 0.35, 0.65, 0.95)  # Harrell, 2015, table 2.3
 _STEPS = 50
@@ -38,7 +39,7 @@ class AssumptionTest:
         p_value: Chance of such a departure if the assumption holds; 0 or 1 for positivity, which
             is a rule and not a test.
         departure: Size of the departure, with its interval; its unit is in `scale`.
-        scale: What the size measures, in words.
+        scale: What the size measures.
         tolerance: Departures up to this size are harmless.
     """
 
@@ -46,7 +47,7 @@ class AssumptionTest:
     subject: str
     p_value: float
     departure: Estimate
-    scale: str
+    scale: Scale
     tolerance: float
 
 
@@ -135,11 +136,10 @@ def check_calibration(
     beta, covariance, free = _logistic(np.column_stack([np.ones_like(index), index]), y)
     error = float(np.sqrt(covariance[1, 1]))
     average = _log_likelihood(index + shift, y)
-    rows = (
+    rows: tuple[tuple[Literal["average", "spread"], float, float, float], ...] = (
         ("average", shift, information**-0.5, 2 * (average - _log_likelihood(index, y))),
         ("spread", float(beta[1]) - 1, error, 2 * (free - average)),
     )
-    scales = {"average": "log odds by which chances are off on average", "spread": "slope less one"}
     return tuple(
         AssumptionTest(
             assumption="calibration",
@@ -155,7 +155,7 @@ def check_calibration(
                 level=level,
                 method="logistic recalibration (Cox, 1958)",
             ),
-            scale=scales[subject],
+            scale=subject,
             tolerance=tolerance,
         )
         for subject, value, spread, ratio in rows
@@ -287,7 +287,7 @@ def check_linearity(
                     level=level,
                     method="restricted cubic spline, likelihood ratio (Harrell, 2015)",
                 ),
-                scale="typical distance of curve and line in log odds",
+                scale="distance",
                 tolerance=tolerance,
             )
         )
@@ -348,7 +348,7 @@ def check_positivity(
             subject="exposure",
             p_value=0.0 if share.lower > tolerance else 1.0,
             departure=share,
-            scale="share that could hardly have been in the other group",
+            scale="out of reach",
             tolerance=tolerance,
         ),
     )

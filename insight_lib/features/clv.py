@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from insight_lib.charts import Caption, Chart, Mark, plot_dots
 from insight_lib.features.clv_models import (
     Counts,
     Floats,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 _DAYS_PER_MONTH = 365.25 / 12
+_Z = 1.96  # of what chance allows in nineteen of twenty
 _EVEN_AIC = 2.0  # closer than this, the data do not tell two models apart
 
 
@@ -97,6 +99,26 @@ class FitQuality:
     histogram: pd.DataFrame
     misplaced: Measured
     p_value: float
+
+    def draw(self, caption: Caption) -> Chart:
+        """Customers by number of repeat purchases, observed against expected."""
+        frame = self.histogram
+        chance = _Z * np.sqrt(frame["expected"])
+        labels = {repeats: f"{repeats} repeats" for repeats in frame["repeats"]}
+        ratios = pd.DataFrame(
+            {
+                "group": frame["repeats"].map(labels | {"1": "1 repeat"}),
+                "ratio": frame["observed"] / frame["expected"],
+                "lower": (frame["observed"] - chance) / frame["expected"],
+                "upper": (frame["observed"] + chance) / frame["expected"],
+                "customers": frame["observed"].astype(int),
+            }
+        )
+        return plot_dots(
+            ratios, caption=caption, label="group", value="ratio", lower="lower", upper="upper",
+            unit="ratio", n="customers", is_sorted=False,
+            reference=Mark(at=1.0, text=caption.reference),
+        )  # fmt: skip
 
 
 def estimate_fit_quality(

@@ -67,7 +67,7 @@ class GroupExclusion:
     """One rule, one group against all others of the same trait.
 
     Attributes:
-        rule: Name of the rule, in words.
+        rule: `no_order_365`, `fewer_orders_3` or `…_missing`.
         trait, group: E.g. age band, 65+.
         rate: Share of the group that is left out.
         rest_rate: Share of all others.
@@ -150,7 +150,7 @@ def estimate_exclusions(
             raise TooFew("no customers to compare")
         for name in names:
             out = int(counts[name].sum())
-            overall[_rule_words(name)] = estimate_share(out, total, as_of=as_of, level=level)
+            overall[_rule_name(name)] = estimate_share(out, total, as_of=as_of, level=level)
         is_shown = (counts["n"] >= minimum_cell_size) & (total - counts["n"] >= minimum_cell_size)
         n_hidden += int((~is_shown).sum())
         found += [
@@ -206,7 +206,7 @@ def _compare(
     )
     half = float(stats.norm.ppf(0.5 + level / 2)) * error
     comparison = GroupExclusion(
-        rule=_rule_words(name),
+        rule=_rule_name(name),
         trait=trait,
         group=group,
         rate=rate,
@@ -227,14 +227,14 @@ def _compare(
     return comparison, p_value
 
 
-def _rule_words(name: str) -> str:
-    kind, _, detail = name.removeprefix("excluded_by_").partition("_")
+def _rule_name(column: str) -> str:
+    kind, _, detail = column.removeprefix("excluded_by_").partition("_")
     match kind:
         case "recency":
-            return f"no order within {detail} days"
+            return f"no_order_{detail}"
         case "orders":
-            return f"fewer than {detail} orders"
-    return f"{detail.replace('_', ' ')} missing"
+            return f"fewer_orders_{detail}"
+    return f"{detail}_missing"
 
 
 def exclusion_frame(result: Exclusions) -> pd.DataFrame:

@@ -5,13 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from insight_lib.findings import Estimate, Measured, TooFew
+from insight_lib.features.record import Record
+from insight_lib.findings import Estimate, Measured, TooFew, format_value
 from insight_lib.statistics import estimate_share
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
+
+    from insight_lib.features.worth import Worth
+    from insight_lib.parameter_model import ValueParameters
+    from insight_lib.run import Run
+
+FactName = Literal[
+    "history",
+    "customers who bought again",
+    "repeat customers",
+    "events per customer",
+    "customers with events",
+    "customers",
+]
+Rule = Literal["value", "behaviour", "few events", "no events", "none"]
+Lack = Literal["short", "few", "short and few"]
 
 
 class Approach(StrEnum):
@@ -49,13 +65,12 @@ class Fact:
     """One fact about the data against its threshold.
 
     Attributes:
-        name: In words.
         approach: For which it is asked.
         measured: What the data hold.
         needed: The threshold, same unit.
     """
 
-    name: str
+    name: FactName
     approach: Approach
     measured: Measured
     needed: Measured
@@ -71,6 +86,10 @@ class Fact:
         fact = self.measured
         return isinstance(fact, Estimate) and fact.lower < self.needed.value <= fact.upper
 
+    @property
+    def met(self) -> Literal["close", "yes", "no"]:
+        return "close" if self.is_close else "yes" if self.is_met else "no"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Maturity:
@@ -79,16 +98,23 @@ class Maturity:
     Attributes:
         approach: The first whose facts are all met.
         facts: All facts, whether met or not.
-        rule: The rule that fired, in words.
+        rule: The rule that fired.
         missing: What the next more demanding approach lacks.
         is_close: Whether a fact that decided could as well lie on the other side.
     """
 
     approach: Approach
     facts: tuple[Fact, ...]
-    rule: str
+    rule: Rule
     missing: tuple[Fact, ...]
     is_close: bool
+
+    @property
+    def lack(self) -> Lack:
+        """What values lack: history, repeat purchases, or both."""
+        short = any(fact.name == "history" for fact in self.missing)
+        few = any(fact.name != "history" for fact in self.missing)
+        return "short and few" if short and few else "short" if short else "few"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +196,7 @@ def choose_approach(
     n, as_of, t = facts.customers, facts.as_of, thresholds
 
     def fact(
-        name: str, approach: Approach, value: float | Estimate, needed: float, unit: str
+        name: FactName, approach: Approach, value: float | Estimate, needed: float, unit: str
     ) -> Fact:
         measured = (
             value
@@ -216,22 +242,124 @@ def choose_approach(
     return Maturity(
         approach=chosen,
         facts=all_facts,
-        rule=_rule(chosen, lacking, facts),
+        rule=_rule(chosen, facts),
         missing=lacking,
         is_close=any(f.is_close for f in looked_at),
     )
 
 
-def _rule(chosen: Approach, lacking: tuple[Fact, ...], facts: MaturityFacts) -> str:
-    """Why the choice fell so, with what is truly lacking."""
-    if chosen is Approach.CUSTOMER_VALUE:
-        return "long history and enough customers who bought again"
-    if chosen is Approach.NONE:
-        return "history too short or customers too few for any description"
-    short = any(fact.name == "history" for fact in lacking)
-    few = any(fact.name != "history" for fact in lacking)
-    parts = ["too short a history"] * short + ["too few repeat purchases"] * few
-    why = f"{' and '.join(parts)} for values"
-    if chosen is Approach.BEHAVIOUR:
-        return f"{why}, but enough events per customer"
-    return f"{why} and {'too few' if facts.customers_with_events else 'no'} events for behaviour"
+def _rule(chosen: Approach, facts: MaturityFacts) -> Rule:
+    match chosen:
+        case Approach.CUSTOMER_VALUE:
+            return "value"
+        case Approach.BEHAVIOUR:
+            return "behaviour"
+        case Approach.RFM:
+            return "few events" if facts.customers_with_events else "no events"
+    return "none"
+
+
+def ripeness(
+    summary: ir.Table,
+    record: Record,
+    run: Run[ValueParameters],
+    interactions: ir.Table | None = None,
+    contracts: ir.Table | None = None,
+) -> Maturity | None:
+    """How ripe the data are; None where contracts, or holes in the data, decide alone.
+
+    Raises:
+        TooFew: Fewer customers than `general.minimum_customers`.
+    """
+    if contracts is not None or record.hole:
+        return None
+    facts = measure_maturity(summary, interactions, as_of=run.as_of)
+    run.require_customers(facts.customers)
+    fields = MaturityThresholds.__dataclass_fields__
+    thresholds = MaturityThresholds(**{name: getattr(run.parameters, name) for name in fields})
+    return choose_approach(facts, thresholds=thresholds, level=run.level)
+
+
+def why_unripe(result: Maturity) -> str | None:
+    """Why customers are not to be forecast one by one, or None where they may be."""
+    if result.approach is Approach.CUSTOMER_VALUE:
+        return None
+    unmet = [f for f in result.facts if f.approach is Approach.CUSTOMER_VALUE and not f.is_met]
+    return "; ".join(
+        f"{fact.name}: {format_value(fact.measured)}, and it takes {format_value(fact.needed)}"
+        for fact in unmet
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ripe:
+    """The description that the data carry, the rule that fired, and what the next one lacks.
+
+    Attributes:
+        use: What to do with it; a forecast that its own test does not back sets no budget.
+        first: The first fact, behind the sentence.
+        lacking, fact, needed, measured: What the next more demanding approach lacks first.
+    """
+
+    case: Literal["matters", "cannot tell yet"]
+    approach: Approach
+    use: Literal["value", "rank", "no value", "behaviour", "rfm", "none"]
+    rule: Rule
+    lack: Lack
+    is_close: bool
+    first: Measured
+    table: tuple[Fact, ...]
+    lacking: Approach | None
+    name: FactName | None
+    needed: Measured | None
+    measured: Measured | None
+
+    @property
+    def has_lacking(self) -> bool:
+        return self.lacking is not None
+
+
+def maturity(ripeness: Maturity | None, worth: Worth | None = None) -> Ripe | None:
+    """Which way to describe customers the data are ripe for."""
+    if ripeness is None:
+        return None
+    return ripe_for(ripeness, None if worth is None else worth.carries_budgets)
+
+
+def ripe_for(result: Maturity, carries_budgets: bool | None) -> Ripe:
+    """What to say of the ripeness of the data.
+
+    Args:
+        carries_budgets: Whether the page's own forecast may set budgets; None where it has none.
+    """
+    lacking = result.missing[0] if result.missing else None
+    unsure = result.is_close or carries_budgets is None
+    return Ripe(
+        case="cannot tell yet" if unsure else "matters",
+        approach=result.approach,
+        use=_use(result.approach, carries_budgets),
+        rule=result.rule,
+        lack=result.lack,
+        is_close=result.is_close,
+        first=result.facts[0].measured,
+        table=result.facts,
+        lacking=None if lacking is None else lacking.approach,
+        name=None if lacking is None else lacking.name,
+        needed=None if lacking is None else lacking.needed,
+        measured=None if lacking is None else lacking.measured,
+    )
+
+
+def _use(
+    approach: Approach, carries_budgets: bool | None
+) -> Literal["value", "rank", "no value", "behaviour", "rfm", "none"]:
+    match approach:
+        case Approach.CUSTOMER_VALUE:
+            if carries_budgets is None:
+                return "no value"
+            return "value" if carries_budgets else "rank"
+        case Approach.BEHAVIOUR:
+            return "behaviour"
+        case Approach.RFM:
+            return "rfm"
+    return "none"

@@ -11,14 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from insight_lib.findings import Estimate, TooFew
+from insight_lib.charts import Caption, Chart, plot_dots
+from insight_lib.findings import Estimate, Measured, TooFew
+from insight_lib.prose import Name
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -61,7 +63,8 @@ class Pooled:
             mature market has the group), mean, lower, upper, weight (of the market's own
             data in `mean`, 0-1).
         is_borrowed: Whether the mature pattern is used.
-        reason: Why, in words.
+        is_alike: Whether its groups differ from the mature pattern no more than mature markets do.
+        group: What customers are grouped by.
         gain: Predictive loss of the local means less that of the pooled ones, per customer
             and as a share of the loss of the local means; cross-validated, above zero the
             borrowed strength helps.
@@ -70,18 +73,51 @@ class Pooled:
             certainty without borrowing (median over groups).
         spread: Relative variation of groups between markets that is not chance.
         n_markets: Mature markets that share groups with this one.
+        left_out: Mature markets that share too few groups with it.
         unit: Of the means.
     """
 
     groups: pd.DataFrame
     is_borrowed: bool
-    reason: str
+    is_alike: bool
+    group: Name
     gain: Estimate
     gain_against_mature: Estimate
     precision_gain: float
     spread: float
     n_markets: int
     unit: str
+    left_out: tuple[Name, ...] = ()
+
+    @property
+    def case(
+        self,
+    ) -> Literal["helps", "leans", "unlike and sure", "unlike", "misleads", "does not help"]:
+        """What borrowing brought, or why nothing was borrowed."""
+        if self.is_borrowed:
+            return "helps" if self.gain.lower > 0 else "leans"
+        if not self.is_alike:
+            return "unlike and sure" if self.gain.excludes(0) else "unlike"
+        return "misleads" if self.gain.upper < 0 else "does not help"
+
+    @property
+    def times(self) -> Measured:
+        """As if there were so many times as many customers."""
+        gain, times = self.gain, round(self.precision_gain, 1)
+        return Measured(value=times, unit="ratio", n=gain.n, as_of=gain.as_of)
+
+    @property
+    def has_left_out(self) -> bool:
+        return bool(self.left_out)
+
+    def draw(self, caption: Caption) -> Chart | None:
+        """Group means in use with their ranges; none where no group may be shown."""
+        if self.groups.empty:
+            return None
+        return plot_dots(
+            self.groups, caption=caption, label="group", value="mean", lower="lower",
+            upper="upper", unit=self.unit, n="n",
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,7 +356,8 @@ def estimate_pooled(
             }
         ),
         is_borrowed=is_borrowed,
-        reason=_reason(gain, is_alike=is_alike),
+        is_alike=is_alike,
+        group=Name(group.replace("_", " ")),
         gain=gain,
         gain_against_mature=against_mature,
         precision_gain=float(np.median((own / blend.variance)[has])) if is_borrowed else 1.0,
@@ -345,15 +382,3 @@ def _gain(difference: Floats, loss: Floats, *, as_of: date, level: float) -> Est
         level=level,
         method="paired ten-fold cross-validation",
     )
-
-
-def _reason(gain: Estimate, *, is_alike: bool) -> str:
-    if not is_alike:
-        return "its groups differ from the mature pattern more than mature markets differ"
-    if gain.lower > 0:
-        return "it clearly predicts this market's own customers better"
-    if gain.value > 0:
-        return "it predicts this market's own customers at least as well"
-    if gain.upper < 0:
-        return "the mature markets' pattern clearly misleads here"
-    return "the mature markets' pattern does not help here"

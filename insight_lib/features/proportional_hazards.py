@@ -86,7 +86,7 @@ def check_proportional_hazards(
                     level=level,
                     method=_METHOD,
                 ),
-                scale="change of the log hazard ratio from early to late",
+                scale="hazard ratio",
                 tolerance=tolerance,
             )
         )

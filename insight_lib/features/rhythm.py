@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import ibis
 import numpy as np
@@ -13,14 +13,17 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from insight_lib.findings import Estimate, Measured, TooFew
+from insight_lib.charts import Caption, Chart, Mark, plot_dots, plot_histogram
+from insight_lib.findings import Estimate, Measured, Table, TooFew, format_number, format_value
 from insight_lib.orders import Coverage, window, within
 from insight_lib.statistics import estimate_ratio, estimate_share
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+Weekday = Literal["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+_WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
+_MOST_LEFT_OUT = 0.1  # of the gaps, by bins too small to show
 _LATE_FACTOR = 3
 _LATE_MINIMUM_ORDER_DAYS = 5
 GAP_BIN_DAYS = (1, 2, 7, 14, 30)
@@ -53,6 +56,79 @@ class OrderGaps:
     late_revenue: Measured | None
     minimum: Measured
     late_factor: int = _LATE_FACTOR
+
+    @property
+    def case(self) -> Literal["few", "by chance", "beyond chance"]:
+        """Whether more are late than chance alone gives."""
+        if self.n_late is None:
+            return "few"
+        return "beyond chance" if self.n_late.value > self.n_late_by_chance.upper else "by chance"
+
+    @property
+    def factor(self) -> Measured:
+        """How many usual gaps of silence are late."""
+        as_of = self.median_days.as_of
+        return Measured(value=self.late_factor, unit="ratio", n=1, as_of=as_of)
+
+    @property
+    def excess(self) -> Measured | None:
+        """Late ones beyond chance."""
+        if self.n_late is None:
+            return None
+        return replace(self.n_late, value=self.n_late.value - self.n_late_by_chance.value)
+
+    @property
+    def has_spent(self) -> bool:
+        return self.late_revenue is not None and self.late_revenue.value > 0
+
+    @property
+    def left_out(self) -> Measured:
+        """Share of the gaps in bins of too few customers to show."""
+        return replace(self.median_days, value=self._shown()[2], unit="share")
+
+    def _shown(self) -> tuple[int, pd.DataFrame, float]:
+        """The narrowest bins that leave out a tenth of the gaps at most: width, bins, share."""
+        for width in GAP_BIN_DAYS:
+            bins = self.bins[self.bins["width_days"] == width]
+            is_shown = bins["n_customers"] >= self.minimum.value
+            left_out = 1 - float(bins["n_gaps"][is_shown].sum() / bins["n_gaps"].sum())
+            if left_out <= _MOST_LEFT_OUT:
+                break
+        return width, bins[is_shown], left_out
+
+    def draw(self, caption: Caption) -> Chart | None:
+        """Histogram of gaps between order days; None if no bin is left.
+
+        A bin with fewer customers than the minimum cell size is left blank.
+        """
+        width, shown, _ = self._shown()
+        if shown.empty:
+            return None
+        end = int(shown["first_day"].max()) + width
+        first_days = np.arange(1, end, width)
+        counts = shown.set_index("first_day")["n_gaps"].reindex(first_days, fill_value=0)
+        marks = ((self.median_days.value, "half"), (self.most_days.value, "nine in ten"))
+        chart = plot_histogram(
+            [float(count) for count in counts],
+            [float(day) - 0.5 for day in (*first_days, end)],
+            caption=caption,
+            unit="days",
+            x_title="Days to the next order day",
+            count_title="Gaps",
+            marks=[Mark(at=at, text=text) for at, text in marks if at < end],
+        )
+        blank = f"fewer than {format_value(self.minimum)} customers"
+        rows = tuple(
+            (_days_in_words(day, width), format_number(count, "count") if count else blank)
+            for day, count in zip(first_days.tolist(), counts.tolist(), strict=True)
+        )
+        columns = ("Days to the next order day", "Gaps")
+        return replace(chart, table=Table(title=str(chart.title), columns=columns, rows=rows))
+
+
+def _days_in_words(first_day: int, width: int) -> str:
+    last_day = format_number(first_day + width - 1, "days")
+    return last_day if width == 1 else f"{first_day} to {last_day}"
 
 
 def estimate_order_gaps(
@@ -264,11 +340,39 @@ class WeekRhythm:
     """
 
     by_day: pd.DataFrame
-    busiest: str
-    quietest: str
+    busiest: Weekday
+    quietest: Weekday
     busiest_index: Estimate
     quietest_index: Estimate
     is_clear: bool
+
+    @property
+    def case(self) -> Literal["clear", "alike"]:
+        return "clear" if self.is_clear else "alike"
+
+    @property
+    def high(self) -> Estimate:
+        """The busiest day against an average one."""
+        return _against_average(self.busiest_index)
+
+    @property
+    def low(self) -> Estimate:
+        """The quietest."""
+        return _against_average(self.quietest_index)
+
+    def draw(self, caption: Caption) -> Chart:
+        """Index by day of the week."""
+        return plot_dots(
+            self.by_day, caption=caption, label="weekday", value="index", lower="lower",
+            upper="upper", unit="index", n="n_weeks", is_sorted=False,
+            highlight=[self.busiest] if self.is_clear else [],
+            reference=Mark(at=1.0, text=caption.reference),
+        )  # fmt: skip
+
+
+def _against_average(index: Estimate) -> Estimate:
+    ends = (index.value - 1, index.lower - 1, index.upper - 1)
+    return replace(index, value=ends[0], lower=ends[1], upper=ends[2], unit="change")
 
 
 _FEWEST_WEEKS = 12

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from insight_lib.charts import Caption, Chart, plot_bars
 from insight_lib.features.customers import Comparison, category_spend
 from insight_lib.findings import Estimate, Measured, TooFew
 from insight_lib.orders import dated, within
+from insight_lib.prose import Name
 from insight_lib.statistics import (
     benjamini_hochberg,
     estimate_ratio,
@@ -25,6 +27,12 @@ from insight_lib.statistics import (
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
+
+    from insight_lib.features.rhythm import OrderGaps
+    from insight_lib.parameter_model import FeatureParameters
+    from insight_lib.run import Run
+
+Driver = Literal["Active customers", "Orders per customer", "Spend per order"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +53,7 @@ class RevenueChange:
     revenue: Measured
     revenue_before: Measured
     change: Estimate
-    drivers: tuple[tuple[str, float], ...]
+    drivers: tuple[tuple[Driver, float], ...]
     order_amount: Estimate
     order_amount_change: Estimate | None
     comparison: Comparison
@@ -114,8 +122,8 @@ def _at_least_nothing(change: Estimate) -> Estimate:
 
 def _drivers(
     sums: tuple[float, float], orders: tuple[int, int], active: tuple[int, int]
-) -> tuple[tuple[str, float], ...]:
-    factors = (
+) -> tuple[tuple[Driver, float], ...]:
+    factors: tuple[tuple[Driver, float, float], ...] = (
         ("Active customers", active[0], active[1]),
         ("Orders per customer", orders[0] / active[0], orders[1] / active[1]),
         ("Spend per order", sums[0] / orders[0], sums[1] / orders[1]),
@@ -135,6 +143,18 @@ class Concentration:
     share: Estimate
     top: Measured
     curve: pd.DataFrame
+
+    @property
+    def case(self) -> Literal["matters", "does not matter"]:
+        """Whether a small group carries the market."""
+        return "does not matter" if self.share.lower <= 2 * self.top.value else "matters"
+
+    def draw(self, caption: Caption) -> Chart:
+        """Revenue share by tenth of customers."""
+        return plot_bars(
+            self.curve, caption=caption, label="group", value="revenue_share", unit="share",
+            n="customers", highlight=list(self.curve["group"][:2]), is_sorted=False,
+        )  # fmt: skip
 
 
 def estimate_concentration(
@@ -198,6 +218,36 @@ class RfmGroups:
     slipping: Measured | None
     slipping_revenue: Measured | None
     minimum: Measured
+
+    @property
+    def case(self) -> Literal["some", "few"]:
+        return "few" if self.slipping is None else "some"
+
+    @property
+    def best(self) -> Name:
+        """The group that brings most."""
+        return Name(str(self._best["group"]))
+
+    @property
+    def customers(self) -> Measured:
+        """In that group."""
+        return replace(self.minimum, value=float(self._best["customers"]))
+
+    @property
+    def share(self) -> Measured:
+        """Of revenue, that it brings."""
+        return replace(self.minimum, value=float(self._best["revenue_share"]), unit="share")
+
+    @property
+    def _best(self) -> pd.Series[Any]:
+        return self.groups.sort_values(["revenue_share", "group"]).iloc[-1]
+
+    def draw(self, caption: Caption) -> Chart:
+        """Revenue share by group."""
+        return plot_bars(
+            self.groups, caption=caption, label="group", value="revenue_share", unit="share",
+            n="customers", highlight=[self.best],
+        )  # fmt: skip
 
 
 def describe_rfm(
@@ -353,3 +403,48 @@ def estimate_category_moves(
     best = max(clear, key=lambda i: abs(estimates[i].value), default=None)
     strongest = (str(moves["category"].iloc[best]), estimates[best]) if best is not None else None
     return CategoryMoves(moves=moves, strongest=strongest, comparison=comparison)
+
+
+def concentration(buyers: pd.DataFrame, run: Run[FeatureParameters]) -> Concentration:
+    """The revenue share of the best customers.
+
+    Raises:
+        TooFew: As `estimate_concentration`.
+    """
+    return estimate_concentration(buyers, **run.range)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestFifth:
+    """The share of the best customers, with how many regulars are late."""
+
+    share: Estimate
+    late: Literal["some", "few", "not known"]
+    n_late: Measured | None
+    minimum: Measured | None
+
+
+def best_fifth(concentration: Concentration, late_customers: OrderGaps | None = None) -> BestFifth:
+    """The two numbers of one tile."""
+    gaps = late_customers
+    return BestFifth(
+        share=concentration.share,
+        late="not known" if gaps is None else "few" if gaps.n_late is None else "some",
+        n_late=None if gaps is None else gaps.n_late,
+        minimum=None if gaps is None else gaps.minimum,
+    )
+
+
+def slipping(buyers_now: pd.DataFrame, run: Run[FeatureParameters]) -> RfmGroups:
+    """Customers by recency, frequency and spend, and the good ones who have become less recent.
+
+    Raises:
+        TooFew: As `describe_rfm`.
+    """
+    return describe_rfm(
+        buyers_now,
+        as_of=run.as_of,
+        rfm_groups=run.parameters.rfm_groups,
+        currency=run.currency,
+        minimum_cell_size=run.smallest_cell,
+    )

@@ -12,6 +12,7 @@ import pytest
 from scipy import special, stats
 from statsmodels.duration.hazard_regression import PHReg
 
+from insight_lib import features
 from insight_lib.demo import WORLDS, simulate_market
 from insight_lib.demo.worlds import World
 from insight_lib.features.assumptions import (
@@ -31,16 +32,19 @@ from insight_lib.features.assumptions import (
 from insight_lib.features.competing_risks import contract_spells
 from insight_lib.features.contract_assumptions import (
     ContractAssumptions,
+    assumption_calibration,
+    assumption_handling,
+    assumption_linearity,
+    assumption_positivity,
+    assumption_proportional_hazards,
+    assumption_tests,
+    assumptions,
+    calibration,
     estimate_contract_assumptions,
 )
-from insight_lib.features.contract_charts import chart_calibration
-from insight_lib.features.engagement_story import (
-    assumption_table,
-    describe_assumptions,
-    gate_assumptions,
-)
 from insight_lib.features.proportional_hazards import check_proportional_hazards
-from insight_lib.findings import Estimate, TooFew, Verdict
+from insight_lib.findings import Check, Estimate, Finding, Gate, TooFew, Verdict
+from tests.cards import drawn, tabled, told
 from tests.truth.helpers import (
     assert_coverage,
     assert_detection_rate,
@@ -126,8 +130,24 @@ def judged(seed: int, plant: str = "") -> Judged:
     )
 
 
+def gate(result: ContractAssumptions) -> Finding:
+    return told(features, "assumptions", assumptions(result))
+
+
+def checks(result: ContractAssumptions) -> list[Finding]:
+    """One check per assumption, and one for the handling of data."""
+    made = (
+        assumption_proportional_hazards,
+        assumption_calibration,
+        assumption_linearity,
+        assumption_positivity,
+        assumption_handling,
+    )
+    return [told(features, check.__name__, check(result)) for check in made]
+
+
 def verdict(result: Judged) -> Verdict:
-    return gate_assumptions(
+    return gate(
         ContractAssumptions(judged=result, calibration=None, n_contracts=3000, as_of=AS_OF)
     ).verdict
 
@@ -164,10 +184,8 @@ def test_a_forbidden_column_or_purpose_alone_blocks(
     result = replace(judged(1), handling=handling)
     assert verdict(judged(1)) is Verdict.PASS
     assert verdict(result) is Verdict.FAIL
-    checks = describe_assumptions(
-        ContractAssumptions(judged=result, calibration=None, n_contracts=9, as_of=AS_OF)
-    )
-    assert word in str(checks[-1].statement)
+    said = checks(ContractAssumptions(judged=result, calibration=None, n_contracts=9, as_of=AS_OF))
+    assert word in str(said[-1].statement)
 
 
 @pytest.mark.row("M3.8")
@@ -218,11 +236,18 @@ def test_the_software_firm_passes_and_late_factors_block() -> None:
 
 def test_the_software_firm_in_words_and_pictures() -> None:
     result = contracts_of(WORLD, 1, 2500)
-    gate = gate_assumptions(result)
-    assert (gate.verdict, gate.blocks) == (Verdict.PASS, ("prediction",))
-    assert {c.verdict for c in describe_assumptions(result)} == {Verdict.PASS}
-    assert len(assumption_table(result).rows) == len(result.judged.passed)
-    assert chart_calibration(result, market="here", source="x").table.rows
+    opened = gate(result)
+    assert isinstance(opened, Gate)
+    assert (opened.verdict, opened.blocks) == (Verdict.PASS, ("prediction",))
+    assert {c.verdict for c in checks(result)} == {Verdict.PASS}
+    assert all(isinstance(c, Check) for c in checks(result))
+    table = tabled(features, "assumption_tests", assumption_tests(result))
+    assert table is not None
+    assert len(table.rows) == len(result.judged.passed)
+    chart = drawn(features, "calibration", calibration(result))
+    assert chart is not None
+    assert chart.table is not None
+    assert chart.table.rows
 
 
 @pytest.mark.row("M3.8")

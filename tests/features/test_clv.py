@@ -12,16 +12,12 @@ import pandas as pd
 import pytest
 from scipy import special
 
+from insight_lib import features
 from insight_lib.features.clv import (
+    CustomerValue,
     choose_model,
     estimate_customer_value,
     estimate_fit_quality,
-)
-from insight_lib.features.clv_charts import (
-    chart_fit,
-    chart_holdout,
-    table_by_frequency,
-    table_models,
 )
 from insight_lib.features.clv_holdout import Holdout, estimate_holdout
 from insight_lib.features.clv_models import (
@@ -33,13 +29,6 @@ from insight_lib.features.clv_models import (
     log_parts,
     merge_histories,
 )
-from insight_lib.features.clv_story import (
-    describe_active,
-    describe_customer_value,
-    describe_holdout,
-    describe_model_choice,
-    describe_spend_link,
-)
 from insight_lib.features.gamma_gamma import expected_amount, fit_spend
 from insight_lib.features.purchases import (
     estimate_regularity,
@@ -47,7 +36,18 @@ from insight_lib.features.purchases import (
     purchase_counts,
     purchase_summary,
 )
-from insight_lib.findings import TooFew, Verdict
+from insight_lib.features.record import Record
+from insight_lib.features.worth import (
+    active_customers,
+    model_in_use,
+    purchase_models,
+    spend_link,
+    value_holdout,
+    worth,
+)
+from insight_lib.findings import Finding, TooFew, Verdict
+from insight_lib.orders import Coverage
+from tests.cards import AS_OF, drawn, run_of, tabled, told
 
 CUT, END = date(1997, 9, 30), date(1998, 6, 30)  # CDNOW: fitted to, and held out to
 PARAMETERS = {
@@ -55,6 +55,19 @@ PARAMETERS = {
     PurchaseModel.MBG_NBD: np.array([0.525, 6.183, 0.891, 1.614]),
     PurchaseModel.PARETO_NBD: np.array([0.553, 10.578, 0.606, 11.669]),
 }
+
+
+def said(value: CustomerValue, holdout: Holdout, *, largest_bias: float = 0.1) -> Finding:
+    """What today's customers are worth, with a test forecast beside it."""
+    run = run_of("value").changed({"largest_forecast_bias": largest_bias})
+    whole = Coverage(first_day=date(2020, 1, 1), last_day=AS_OF)
+    record = Record(held=whole, unread=None, as_of=AS_OF)
+    return told(features, "worth", worth(value, record, run, holdout))
+
+
+def held_out_said(holdout: Holdout) -> Finding:
+    run = run_of("value").changed({"largest_forecast_bias": 0.1})
+    return told(features, "value_holdout", value_holdout(holdout, run))
 
 
 def orders_of(frame: pd.DataFrame) -> ibis.Table:
@@ -309,8 +322,8 @@ def holdout_of(orders: ibis.Table, last: date) -> Holdout:
 
 def test_the_sentence_says_where_buying_is_regular() -> None:
     last = date(2023, 12, 1)
-    regular = describe_holdout(holdout_of(erlang_orders(4, seed=2), last), largest_bias=0.1)
-    random = describe_holdout(holdout_of(erlang_orders(1, seed=2), last), largest_bias=0.1)
+    regular = held_out_said(holdout_of(erlang_orders(4, seed=2), last))
+    random = held_out_said(holdout_of(erlang_orders(1, seed=2), last))
     assert "more regularly" in str(regular.statement)
     assert "more regularly" not in str(random.statement)
 
@@ -360,20 +373,27 @@ def test_value_adds_up_and_reads_well(shared_data: Path) -> None:
     assert quality.histogram["expected"].sum() == pytest.approx(2357)
     assert quality.p_value > 0.01
     holdout = estimate_holdout(orders, as_of=END, holdout_days=273, minimum_cell_size=10)
-    finding = describe_customer_value(result, holdout, largest_bias=0.2)
+    finding = said(result, holdout, largest_bias=0.2)
     # A test of nine months does not carry a promise of twelve.
     assert finding.verdict is Verdict.CANNOT_TELL
     assert "reached only 273 days" in str(finding.so_what)
     shorter = replace(result, horizon_months=9)
-    finding = describe_customer_value(shorter, holdout, largest_bias=0.2)
+    finding = said(shorter, holdout, largest_bias=0.2)
     assert finding.verdict is Verdict.MATTERS
-    tight = describe_customer_value(shorter, holdout, largest_bias=0.05)
+    tight = said(shorter, holdout, largest_bias=0.05)
     assert tight.verdict is Verdict.CANNOT_TELL
-    assert "too low" in str(describe_holdout(holdout, largest_bias=0.1).statement)
-    assert describe_active(result).value == result.mean_value
-    assert describe_model_choice(result.choice, quality).verdict is Verdict.PASS
-    assert describe_spend_link(result.spend).verdict is Verdict.PASS
-    assert len(table_models(result).rows) == 3
-    assert len(table_by_frequency(holdout).rows) == 8
-    chart_fit(quality, market="test", source="test")
-    chart_holdout(holdout, market="test", source="test")
+    assert "too low" in str(held_out_said(holdout).statement)
+    active = told(features, "active_customers", active_customers(result))
+    assert active.value == result.mean_value
+    model = told(features, "value_model", model_in_use(result.choice, quality))
+    assert model.verdict is Verdict.PASS
+    assert told(features, "value_spend", spend_link(result.spend)).verdict is Verdict.PASS
+    models = tabled(features, "purchase_models", purchase_models(result))
+    assert models is not None
+    assert len(models.rows) == 3
+    test = value_holdout(holdout, run_of("value"))
+    by_frequency = tabled(features, "value_holdout", test)
+    assert by_frequency is not None
+    assert len(by_frequency.rows) == 8
+    assert drawn(features, "value_holdout", test) is not None
+    assert drawn(features, "value_fit", quality) is not None

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.duration.survfunc import CumIncidenceRight, SurvfuncRight
 
+from insight_lib import features
 from insight_lib.demo import WORLDS, simulate_market
 from insight_lib.demo.business import CAUSES, incidence
 from insight_lib.features.competing_risks import (
@@ -25,9 +26,15 @@ from insight_lib.features.competing_risks import (
     estimate_payment_evidence,
     life_table,
 )
-from insight_lib.features.contract_charts import chart_churn_causes, chart_hazards
-from insight_lib.features.contract_story import describe_churn_causes, describe_payment_evidence
+from insight_lib.features.contract_life import (
+    churn_hazards,
+    contract_survival,
+    leading_cause,
+    recorded_reasons,
+)
 from insight_lib.findings import TooFew, Verdict
+from tests import cards
+from tests.cards import told
 from tests.truth.helpers import assert_coverage, assert_false_alarm_rate, assert_unbiased
 
 AS_OF = date(2025, 12, 31)
@@ -206,14 +213,19 @@ def test_equal_causes_rarely_look_unequal(third: float, at_most: bool) -> None:
 def test_the_leading_cause_is_named_and_found() -> None:
     frame = drawn(2, {"non_renewal": 1 / 500, "payment": 1 / 3000}, 800)
     result = estimate_churn_causes(frame, as_of=AS_OF, horizon_months=18, minimum_at_risk=20)
-    staying, leading = describe_churn_causes(result, smallest_change_that_matters=0.05)
+    staying = told(features, "contract_survival", contract_survival(result))
+    leading = told(features, "churn_cause", leading_cause(result, 0.05))
     assert leading.verdict is Verdict.MATTERS
     assert str(leading.statement).startswith("Not renewing ends most contracts, ")
     assert "failed payment" in str(staying.so_what)
-    unsure = describe_churn_causes(result, smallest_change_that_matters=0.9)[1]
+    unsure = told(features, "churn_cause", leading_cause(result, 0.9))
     assert unsure.verdict is Verdict.DOES_NOT_MATTER
-    for chart in (chart_churn_causes, chart_hazards):
-        assert "Not renewing" in str(chart(result, market="here", source="contracts").title)
+    for chart in (
+        cards.drawn(features, "churn_cause", leading_cause(result, 0.05)),
+        cards.drawn(features, "churn_hazards", churn_hazards(result)),
+    ):
+        assert chart is not None
+        assert "Not renewing" in str(chart.title)
 
 
 def test_a_horizon_beyond_the_data_is_shortened_and_too_little_is_said() -> None:
@@ -279,7 +291,7 @@ def test_payments_expose_a_wrong_reason() -> None:
         ibis.memtable(market.tables["contracts"]), payments, as_of=market.world.end
     )
     assert (right.n_voluntary.value, right.unpaid.value) == (0, 1)
-    assert describe_payment_evidence(right).verdict is Verdict.PASS
+    assert told(features, "churn_reasons", recorded_reasons(right)).verdict is Verdict.PASS
     wrong = table.assign(
         end_reason=table["end_reason"].where(
             ~is_payment | (np.arange(len(table)) % 2 == 0), "voluntary"
@@ -287,7 +299,7 @@ def test_payments_expose_a_wrong_reason() -> None:
     )
     found = estimate_payment_evidence(ibis.memtable(wrong), payments, as_of=market.world.end)
     assert found.n_voluntary.value == (is_payment & (np.arange(len(table)) % 2 == 1)).sum()
-    assert describe_payment_evidence(found).verdict is Verdict.FAIL
+    assert told(features, "churn_reasons", recorded_reasons(found)).verdict is Verdict.FAIL
     with pytest.raises(TooFew):
         estimate_payment_evidence(
             ibis.memtable(table), payments, as_of=market.world.start - timedelta(days=1)

@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from insight_lib import features
 from insight_lib.features.competing_risks import ChurnCauses, estimate_churn_causes
+from insight_lib.features.contract_life import contract_survival, recorded_contracts
 from insight_lib.features.contract_records import Contracts, contract_records
-from insight_lib.features.contract_story import describe_churn_causes, describe_contract_records
 from insight_lib.findings import Verdict
+from tests.cards import told
 
 AS_OF = date(2025, 12, 31)
 COLUMNS = ["contract_id", "customer_id", "start_date", "term_end_date", "end_date", "end_reason"]
@@ -65,9 +67,10 @@ def test_records_by_hand() -> None:
         *("", "voluntary", "", "", "", "payment", "payment", "")
     ]
     assert (found.n_joined, found.n_day_unknown, found.n_set_aside) == (3, 2, 1)
-    check = describe_contract_records(found, as_of=AS_OF)
-    assert check is not None
+    check = told(features, "recorded_contracts", recorded_contracts(found))
     assert check.verdict is Verdict.REVIEW
+    assert "3 contracts go on with an earlier one" in str(check.statement)
+    assert "and 1 end before they start" in str(check.statement)
 
 
 def yearly(seed: int, *, n: int = 600, renews: float = 0.8) -> tuple[list[tuple], list[tuple]]:
@@ -111,7 +114,7 @@ def test_a_horizon_that_was_cut_says_so() -> None:
     ]
     result = churn(read(rows))
     assert result.horizon_months < result.asked_months == 24
-    staying, _ = describe_churn_causes(result, smallest_change_that_matters=0.02)
+    staying = told(features, "contract_survival", contract_survival(result))
     assert "up to 24 months cannot be said" in str(staying.statement)
     assert staying.verdict is not Verdict.DOES_NOT_MATTER
 

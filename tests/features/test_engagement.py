@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from insight_lib import features
 from insight_lib.demo import WORLDS, simulate_market
-from insight_lib.features.contract_charts import chart_engagement
+from insight_lib.features.contact import engagement, engagement_weights
 from insight_lib.features.engagement import Engagement, estimate_engagement, touchpoint_counts
-from insight_lib.features.engagement_story import describe_engagement
-from insight_lib.findings import TooFew, Verdict
+from insight_lib.findings import Finding, TooFew, Verdict
 from insight_lib.lake.access import as_known
 from insight_lib.schema import TABLES
+from tests.cards import drawn, told
 
 AS_OF = date(2025, 12, 31)
 WEIGHTS = {"all": {"app": 1.0, "store": 2.0}, "old": {"app": 3.0}}
@@ -92,6 +93,10 @@ def test_bands_have_the_same_mean(rows: list[tuple[str, int, int]]) -> None:
 
 
 @pytest.mark.row("M3.6")
+def weights_said(result: Engagement) -> Finding:
+    return told(features, "engagement_weights", engagement_weights(result))
+
+
 def test_ranks_that_hang_on_the_weights_are_reviewed() -> None:
     rng = np.random.default_rng(1)
     # App and store exclude each other and nearly tie: any change of weights swaps the halves.
@@ -108,12 +113,12 @@ def test_ranks_that_hang_on_the_weights_are_reviewed() -> None:
     weights = {"all": {"app": 1.0, "store": 1.0}}
     fragile = score(tie, weights)
     assert fragile.rank_correlation.value < 0.5
-    assert describe_engagement(fragile)[1].verdict is Verdict.REVIEW
+    assert weights_said(fragile).verdict is Verdict.REVIEW
     both = tie.assign(app=rng.poisson(8, 400))
     both["store"] = both["app"]
     stable = score(both, weights)
     assert stable.rank_correlation.value == pytest.approx(1)
-    assert describe_engagement(stable)[1].verdict is Verdict.PASS
+    assert weights_said(stable).verdict is Verdict.PASS
     assert score(tie, weights).rank_correlation == fragile.rank_correlation
 
 
@@ -132,7 +137,7 @@ def test_the_weight_that_moves_ranks_most_is_named() -> None:
     result = score(frame, {"all": {"app": 1.0, "call": 0.1, "store": 0.5}})
     assert result.sensitive_to in ("app", "store")
     assert result.unweighted == ("voice",)
-    assert "voice" in str(describe_engagement(result)[1].so_what)
+    assert "voice" in str(weights_said(result).so_what)
 
 
 def test_all_bad_weights_are_named_at_once() -> None:
@@ -226,10 +231,13 @@ def test_the_simulated_shop_ranks_older_bands_as_more_silent() -> None:
     result = score(counts, {"all": {"app": 1.0, "web": 1.0, "email": 0.5, "store": 2.0}}, cell=10)
     bands = result.bands.set_index("band")
     assert bands.loc["60+", "mean_raw_score"] < bands.loc["18-24", "mean_raw_score"]
-    finding, check = describe_engagement(result)
-    assert check.verdict is Verdict.PASS
+    finding = told(features, "engagement", engagement(result))
+    assert weights_said(result).verdict is Verdict.PASS
     assert finding.value == result.silent
-    assert len(chart_engagement(result, market="here", source="x").table.rows) == len(bands)
+    chart = drawn(features, "engagement", engagement(result))
+    assert chart is not None
+    assert chart.table is not None
+    assert len(chart.table.rows) == len(bands)
 
 
 @pytest.mark.case("119d")
@@ -250,9 +258,10 @@ def test_equals_have_no_ranking() -> None:
         minimum_cell_size=10,
         seed=1,
     )
-    contact, weights = describe_engagement(alike)
-    assert weights.verdict is Verdict.NOT_MEASURABLE
-    assert "most engaged" not in f"{contact.so_what} {weights.statement}"
+    contact = told(features, "engagement", engagement(alike))
+    assert "most engaged" not in str(contact.so_what)
+    with pytest.raises(TooFew, match="there is no ranking to test"):
+        engagement_weights(alike)
     counts.loc[0, "app"] = 6
     other = estimate_engagement(
         counts,

@@ -9,17 +9,18 @@ import ibis
 import pandas as pd
 import pytest
 
+from insight_lib import features
 from insight_lib.demo import WORLDS, World, quiet, simulate_market
-from insight_lib.features.choice_charts import chart_exclusions
-from insight_lib.features.choice_story import describe_exclusions, table_exclusions
 from insight_lib.features.exclusion import (
     UNKNOWN,
     Exclusions,
     estimate_exclusions,
     exclusion_rules,
 )
+from insight_lib.features.left_out import excluded_groups, exclusion_rates
 from insight_lib.findings import TooFew, Verdict
 from insight_lib.orders import orders
+from tests.cards import drawn, tabled, told
 from tests.truth.helpers import assert_detection_rate, assert_false_alarm_rate, over_seeds
 
 AS_OF = date(2025, 12, 31)
@@ -66,10 +67,10 @@ def test_rules_by_hand() -> None:
 def test_rates_by_hand_and_small_groups_are_hidden() -> None:
     result = estimate_exclusions(by_hand(), traits=["age_band"], as_of=AS_OF, minimum_cell_size=1)
     rates = {(g.rule, g.group): g.rate.value for g in result.groups}
-    assert rates["fewer than 2 orders", "old"] == 0.5
-    assert rates["fewer than 2 orders", UNKNOWN] == 1
-    assert ("age band missing", "old") not in rates
-    assert result.overall["no order within 30 days"].value == 0.5
+    assert rates["fewer_orders_2", "old"] == 0.5
+    assert rates["fewer_orders_2", UNKNOWN] == 1
+    assert ("age_band_missing", "old") not in rates
+    assert result.overall["no_order_30"].value == 0.5
     hidden = estimate_exclusions(by_hand(), traits=["age_band"], as_of=AS_OF, minimum_cell_size=2)
     assert {g.group for g in hidden.groups} == {"old"}
     assert hidden.n_hidden == 2
@@ -119,9 +120,9 @@ def test_the_planted_group_is_flagged_and_nothing_is_without_a_cause() -> None:
 
     # The oldest band buys a few times a year: a rule on frequency leaves it out. A rule on
     # recency does not, because who buys seldom also leaves late; so that is planted apart.
-    seldom = over_seeds(lambda s: flagged(world, s, "fewer than 3 orders", str(planted)), 12)
+    seldom = over_seeds(lambda s: flagged(world, s, "fewer_orders_3", str(planted)), 12)
     calm = quiet(world)
-    rule = "no order within 365 days"
+    rule = "no_order_365"
     silent = over_seeds(lambda s: flagged(calm, s, rule, "25-34", silent_band="25-34"), 12)
 
     def is_alarm(seed: int) -> bool:
@@ -134,11 +135,18 @@ def test_the_planted_group_is_flagged_and_nothing_is_without_a_cause() -> None:
 
 def test_sentences_and_chart() -> None:
     found = exclusions_of(WORLDS["de-fashion"], 3)
-    finding = describe_exclusions(found)
+    finding = told(features, "excluded_groups", excluded_groups(found))
     assert finding.verdict is Verdict.REVIEW
     assert found.flagged[0].group in str(finding.statement)
-    assert len(table_exclusions(found).rows) >= len(found.flagged)
-    chart_exclusions(found, market="test", source="test")
+    table = tabled(features, "exclusion_rates", exclusion_rates(found))
+    assert table is not None
+    assert len(table.rows) >= len(found.flagged)
+    chart = drawn(features, "exclusion_rates", exclusion_rates(found))
+    assert chart is not None
+    assert "leaves out" in str(chart.title)
     alike = exclusions_of(quiet(WORLDS["de-fashion"]), 3)
-    assert describe_exclusions(alike).verdict is Verdict.PASS
-    chart_exclusions(alike, market="test", source="test")
+    finding = told(features, "excluded_groups", excluded_groups(alike))
+    assert finding.verdict is Verdict.PASS
+    chart = drawn(features, "exclusion_rates", exclusion_rates(alike))
+    assert chart is not None
+    assert "treats the groups alike" in str(chart.title)

@@ -9,15 +9,17 @@ import ibis
 import pandas as pd
 import pytest
 
-from insight_lib.features.choice_story import describe_maturity, table_maturity
+from insight_lib import features
 from insight_lib.features.maturity import (
     Approach,
     MaturityFacts,
     MaturityThresholds,
     choose_approach,
     measure_maturity,
+    ripe_for,
 )
 from insight_lib.findings import TooFew, Verdict
+from tests.cards import tabled, told
 
 AS_OF = date(2025, 12, 31)
 T = MaturityThresholds(
@@ -75,16 +77,18 @@ def test_thresholds_are_arguments() -> None:
 def test_the_rule_that_fired_and_what_is_missing_are_said() -> None:
     result = choose_approach(POOR, thresholds=T)
     assert [f.name for f in result.missing] == ["customers who bought again", "repeat customers"]
-    finding = describe_maturity(result)
+    finding = told(features, "maturity", ripe_for(result, True))
     assert "enough events" in str(finding.statement)
     assert "24.9%" in str(finding.so_what)
     assert finding.verdict is Verdict.CANNOT_TELL  # the rate lies on both sides of its threshold
     sure = choose_approach(replace(RIPE, repeaters=900), thresholds=T)
-    assert describe_maturity(sure).verdict is Verdict.MATTERS
+    assert told(features, "maturity", ripe_for(sure, True)).verdict is Verdict.MATTERS
     assert not sure.missing
-    assert len(table_maturity(sure).rows) == 7
+    table = tabled(features, "maturity", ripe_for(sure, True))
+    assert table is not None
+    assert len(table.rows) == 7
     nothing = choose_approach(replace(BARE, history_days=10, repeaters=0), thresholds=T)
-    assert "totals" in str(describe_maturity(nothing).statement)
+    assert "totals" in str(told(features, "maturity", ripe_for(nothing, True)).statement)
 
 
 def test_no_customer_is_too_few() -> None:
@@ -125,6 +129,8 @@ def test_no_budget_is_advised_that_the_forecast_does_not_carry(
     carries_budgets: bool | None,
 ) -> None:
     ripe = choose_approach(replace(RIPE, repeaters=900), thresholds=T)
-    assert "budget customers" in str(describe_maturity(ripe).so_what)
-    told = describe_maturity(ripe, carries_budgets=carries_budgets)
-    assert "budget customers" not in str(told.so_what)
+    backed, other = (
+        told(features, "maturity", ripe_for(ripe, backs)) for backs in (True, carries_budgets)
+    )
+    assert "budget customers" in str(backed.so_what)
+    assert "budget customers" not in str(other.so_what)

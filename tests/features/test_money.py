@@ -14,10 +14,12 @@ from deltalake import DeltaTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from insight_lib.features.money import convert_revenue, daily_rates
-from insight_lib.features.season_story import describe_money_reconciliation
-from insight_lib.findings import TooFew, Verdict
+from insight_lib import features
+from insight_lib.features.money import ReportingMoney, convert_revenue, daily_rates
+from insight_lib.features.reporting import money_reconciliation
+from insight_lib.findings import Finding, TooFew, Verdict
 from insight_lib.lake.ingest import ingest_market
+from tests.cards import told
 from tests.conftest import TRANSACTIONS_YAML, ProjectFolder
 
 RATES = pd.DataFrame(
@@ -91,6 +93,10 @@ def test_conversion_by_hand_and_to_the_cent() -> None:
     assert money.n_stale_days == 2
 
 
+def added_up(money: ReportingMoney) -> Finding:
+    return told(features, "money_reconciliation", money_reconciliation(money))
+
+
 @pytest.mark.row("M3.3")
 @pytest.mark.parametrize("fault", ["missing", "doubled"])
 def test_a_rate_table_that_misses_or_doubles_a_day_fails_the_check(fault: str) -> None:
@@ -99,14 +105,11 @@ def test_a_rate_table_that_misses_or_doubles_a_day_fails_the_check(fault: str) -
     third = good["rate_date"] == date(2024, 1, 3)
     bad = good[~third] if fault == "missing" else pd.concat([good, good[third]])
     currencies = {"local_currency": "JPY", "reporting_currency": "EUR"}
-    check = describe_money_reconciliation(
-        convert_revenue(orders, good, **currencies), as_of=date(2024, 1, 6)
-    )
+    check = added_up(convert_revenue(orders, good, **currencies))
     assert check.verdict is Verdict.PASS
-    assert check.evidence == ("transactions", "fx_rates")
     money = convert_revenue(orders, bad, **currencies)
     assert money.local_total == 1100
-    check = describe_money_reconciliation(money, as_of=date(2024, 1, 6))
+    check = added_up(money)
     assert check.verdict is Verdict.FAIL
     assert "do not add up" in str(check.statement)
 
@@ -117,9 +120,8 @@ def test_one_currency_needs_no_rates() -> None:
     money = convert_revenue(
         orders, rates("EUR", "EUR"), local_currency="EUR", reporting_currency="EUR"
     )
-    check = describe_money_reconciliation(money, as_of=date(2024, 1, 6))
+    check = added_up(money)
     assert check.verdict is Verdict.PASS
-    assert check.evidence == ("transactions",)
     assert "currencies" not in str(check.statement)
 
 
@@ -224,7 +226,7 @@ def test_both_directions_fill_each_other_and_nothing_is_cut() -> None:
     money = convert_revenue(orders, frame, **pair)
     # Cut to eight decimals, a million euros came out as 1,000,070.
     assert money.total == Decimal("1000001.00")
-    check = describe_money_reconciliation(money, as_of=day[-1].date())
+    check = added_up(money)
     assert check.verdict is Verdict.REVIEW
     assert "on 1 days the quotes of both directions contradict" in str(check.statement)
     back = daily_rates(quotes, local_currency="EUR", reporting_currency="LBP", **span)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
+from types import SimpleNamespace
 
 import duckdb
 import ibis
@@ -11,9 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from insight_lib import features
 from insight_lib.demo import WORLDS, World, simulate_market
-from insight_lib.features.choice_charts import chart_pooled
-from insight_lib.features.choice_story import check_transfer, describe_pooled
+from insight_lib.features.borrowing import (
+    borrowed,
+    mature_rates,
+    repeat_rates,
+    transfer_test,
+)
 from insight_lib.features.pooling import (
     Pooled,
     comparable_markets,
@@ -24,6 +30,7 @@ from insight_lib.features.pooling import (
 from insight_lib.features.purchases import purchase_summary
 from insight_lib.findings import TooFew, Verdict
 from insight_lib.orders import orders
+from tests.cards import drawn, run_of, told
 from tests.truth.helpers import (
     assert_coverage,
     assert_detection_rate,
@@ -150,8 +157,8 @@ def test_a_reversed_pattern_is_refused_with_the_reason() -> None:
     pd.testing.assert_series_equal(
         result.groups["mean"], result.groups["local_mean"], check_names=False
     )
-    assert "differ" in str(describe_pooled(result, what="spend by channel").statement)
-    assert check_transfer(result, what="spend by channel").verdict is Verdict.REVIEW
+    assert "differ" in str(told(features, "borrowed", result).statement)
+    assert told(features, "transfer_test", transfer_test(result)).verdict is Verdict.REVIEW
 
 
 @pytest.mark.slow
@@ -159,7 +166,7 @@ def test_a_reversed_pattern_is_refused_with_the_reason() -> None:
 def test_markets_of_another_kind_are_refused_and_those_of_the_same_rarely() -> None:
     def is_refused(seed: int, *, is_reversed: bool) -> bool:
         rows, aggregates, _ = world(seed, spread=0.05, n=600, is_reversed=is_reversed)
-        return "differ" in pooled(rows, aggregates).reason
+        return pooled(rows, aggregates).case in ("unlike", "unlike and sure")
 
     assert_detection_rate(over_seeds(lambda s: is_refused(s, is_reversed=True), 60), 0.9)
     assert_false_alarm_rate(over_seeds(lambda s: is_refused(s, is_reversed=False), 60), 0.03)
@@ -174,14 +181,16 @@ def test_ends_of_pooling_and_words() -> None:
     high = frame[["local_mean", "mature_mean"]].max(axis=1)
     assert ((low - 1e-9 <= frame["mean"]) & (frame["mean"] <= high + 1e-9)).all()
     assert result.precision_gain > 1
-    finding = describe_pooled(result, what="spend by channel")
+    finding = told(features, "borrowed", result)
     assert "3 mature markets help to know" in str(finding.statement)
     unsure = replace(result, gain=replace(result.gain, lower=-0.01))
-    finding = describe_pooled(unsure, what="spend by channel")
+    finding = told(features, "borrowed", unsure)
     assert "leans on 3 mature markets" in str(finding.statement)
     assert "cannot be told yet" in str(finding.statement)
-    assert check_transfer(result, what="spend by channel").verdict is Verdict.PASS
-    chart_pooled(result, what="spend by channel", market="test", source="test", minimum_cell_size=5)
+    assert told(features, "transfer_test", transfer_test(result)).verdict is Verdict.PASS
+    chart = drawn(features, "borrowed", result)
+    assert chart is not None
+    assert "drawn towards the mature pattern" in str(chart.title)
     with pytest.raises(TooFew):
         pooled(rows.head(5), aggregates)
 
@@ -265,3 +274,50 @@ def test_a_market_of_another_kind_is_left_out_by_name() -> None:
     assert left_out == ("fr", "us-saas")
     assert mature_pattern(kept).n_markets == 2
     assert comparable_markets(pd.DataFrame(), "abcd") == ([], ())
+
+
+def test_a_market_is_held_against_those_that_are_large_enough_and_alike() -> None:
+    def given(market: str, groups: str, n: int, trait: str = "acquisition_channel") -> pd.DataFrame:
+        means = [0.2 + 0.1 * i for i in range(len(groups))]
+        return pd.DataFrame(
+            {"market": market, "group": list(groups), "mean": means, "trait": trait}
+            | {"variance": 0.2, "n": n}
+        )
+
+    everything = pd.concat(
+        [
+            given("de", "abcd", 5_000),
+            given("jp", "abcd", 4_000),
+            given("us", "xyz", 900),
+            given("ke", "abcd", 20),
+            given("br", "abcd", 5_000, "age_band"),
+        ]
+    )
+    run = run_of("transfer")
+    market = SimpleNamespace(aggregates=lambda name: everything if name == "repeat_rates" else None)
+    mature = mature_rates(market, run)
+    assert sorted(mature["market"].unique()) == ["de", "jp", "us"]
+    people = pd.DataFrame({"customer_id": [f"c{i:03}" for i in range(400)]})
+    channel = [*"abcd"] * 100
+    customers = ibis.memtable(people.assign(acquisition_channel=channel))
+    # Of a, b, c and d every fifth, three in ten, two in five and every second came back.
+    frequency = [int((i // 4) % 10 < 2 + i % 4) for i in range(400)]
+    summary = ibis.memtable(people.assign(frequency=frequency))
+    result = borrowed(summary, mature, run, customers)
+    assert result.groups["local_mean"].tolist() == pytest.approx([0.2, 0.3, 0.4, 0.5])
+    assert (result.left_out, result.n_markets) == (("us",), 2)
+    found = told(features, "borrowed", result)
+    assert found.id == "features.borrowed_strength"
+    assert str(found.so_what).endswith("Left out, as they share too few groups: us.")
+    with pytest.raises(TooFew, match="no customer table with acquisition_channel"):
+        borrowed(summary, mature, run, None)
+    with pytest.raises(TooFew, match="left out, as they share too few groups: us"):
+        borrowed(summary, mature[mature["market"] != "jp"], run, customers)
+    shown = repeat_rates(
+        summary,
+        SimpleNamespace(parameters=SimpleNamespace(transfer=run.parameters)),
+        run,
+        customers,
+    )
+    assert shown["trait"].unique().tolist() == ["acquisition_channel"]
+    assert shown["n"].tolist() == [100] * 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import ibis
@@ -10,33 +11,31 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from insight_lib import features as package
 from insight_lib.charts import Caption, Mark, plot_histogram
-from insight_lib.features.charts import chart_drivers, chart_gaps, chart_rfm, chart_week
 from insight_lib.features.customers import choose_comparison, window_totals
+from insight_lib.features.habits import returning
+from insight_lib.features.record import Record
+from insight_lib.features.revenue import Revenue, category_moves, order_amount, revenue_of
 from insight_lib.features.rhythm import (
     OrderGaps,
     estimate_order_gaps,
     estimate_repeat_rate,
     estimate_week_rhythm,
 )
-from insight_lib.features.story import (
-    describe_category_moves,
-    describe_gaps,
-    describe_repeat,
-    describe_revenue,
-    describe_rfm_groups,
-    describe_week,
-    headline_tiles,
-)
 from insight_lib.features.value import (
+    RevenueChange,
+    best_fifth,
     describe_rfm,
     estimate_category_moves,
     estimate_concentration,
     estimate_revenue_change,
 )
-from insight_lib.findings import Estimate, Prose, Tile, TooFew, Verdict, show
+from insight_lib.findings import Estimate, Finding, Prose, Tile, TooFew, Verdict, show
 from insight_lib.orders import Coverage
 from insight_lib.statistics import estimate_ratio, estimate_ratio_change
+from insight_lib.words import read_words
+from tests.cards import drawn, run_of, told
 from tests.truth.helpers import assert_false_alarm_rate
 
 AS_OF = date(2024, 12, 31)
@@ -46,8 +45,17 @@ def held_from(first_day: date) -> Coverage:
     return Coverage(first_day=first_day, last_day=AS_OF)
 
 
+WHOLE = Record(held=held_from(date(2023, 1, 1)), unread=None, as_of=AS_OF)
 BEFORE = choose_comparison(AS_OF, days=90, held=held_from(date(2024, 6, 1)))
 MONTH = choose_comparison(AS_OF, days=30, held=held_from(date(2024, 6, 1)))
+
+
+def late(result: OrderGaps) -> Finding:
+    return told(package, "late_customers", result)
+
+
+def revenue(result: RevenueChange, smallest: float = 0.03) -> Revenue:
+    return revenue_of(result, WHOLE, smallest)
 
 
 def by_order(rows: list[tuple[str, str, float]]) -> ibis.Table:
@@ -101,8 +109,8 @@ def test_gaps_by_hand() -> None:
     assert (gaps.n_regular, gaps.n_late.value, gaps.late_revenue.value) == (1, 1, 60.0)
     # Five order days, four gaps: (1 + 3 / 4) ** -4.
     assert gaps.n_late_by_chance.value == pytest.approx(0.1066, abs=1e-4)
-    assert "1 regular customers are late" in str(describe_gaps(gaps).statement)
-    few = describe_gaps(order_gaps(rows, frame, minimum=10))
+    assert "1 regular customers are late" in str(late(gaps).statement)
+    few = late(order_gaps(rows, frame, minimum=10))
     assert str(few.statement).startswith("Fewer than 10 regular customers are late")
     assert few.value is None
     assert "60" not in f"{few.so_what}"
@@ -122,11 +130,11 @@ def silent_customers(*, n_late: int, n_on_time: int) -> OrderGaps:
 
 def test_late_customers_matter_beyond_those_that_chance_makes_late() -> None:
     # Of 1,000, chance makes 95.4 late, give or take 1.96 * 9.29 = 18.2.
-    usual = describe_gaps(silent_customers(n_late=113, n_on_time=887))
+    usual = late(silent_customers(n_late=113, n_on_time=887))
     assert usual.verdict is Verdict.DOES_NOT_MATTER
     assert "95 would be by chance" in str(usual.statement)
     assert "no campaign" in str(usual.so_what)
-    many = describe_gaps(silent_customers(n_late=114, n_on_time=886))
+    many = late(silent_customers(n_late=114, n_on_time=886))
     assert many.verdict is Verdict.MATTERS
     assert "19 of them are more than chance gives" in str(many.so_what)
 
@@ -145,7 +153,7 @@ def late_verdict(seed: int, *, share_leaving: float) -> Verdict:
     frame["mean_gap_days"] = (frame["last"] - frame["first"]) / (frame["n_order_days"] - 1)
     frame["revenue_amount"] = 10.0
     two_days = [("a", d, 1.0) for d in days_before(9, 2)]
-    return describe_gaps(order_gaps(two_days, frame, minimum=10)).verdict
+    return late(order_gaps(two_days, frame, minimum=10)).verdict
 
 
 @pytest.mark.slow
@@ -163,9 +171,9 @@ def test_gaps_of_too_few_customers_make_no_chart_and_no_crash(days: tuple[int, .
     frame = features(
         n_order_days=[3], days_since_last_order=[0], mean_gap_days=[45.0], revenue_amount=[3.0]
     )
-    assert chart_gaps(order_gaps(rows, frame, minimum=2), market="x", source="y") is None
+    assert drawn(package, "late_customers", order_gaps(rows, frame, minimum=2)) is None
     show(None)
-    assert chart_gaps(order_gaps(rows, frame, minimum=1), market="x", source="y") is not None
+    assert drawn(package, "late_customers", order_gaps(rows, frame, minimum=1)) is not None
 
 
 def test_a_mark_outside_the_picture_is_no_crash() -> None:
@@ -191,14 +199,14 @@ def test_a_bar_needs_customers_and_not_gaps_and_a_small_one_is_blank() -> None:
     )
     gaps = order_gaps(rows, frame, minimum=10)
     assert gaps.counts.set_index("gap_days").loc[2].to_dict() == {"n_gaps": 30, "n_customers": 1}
-    chart = chart_gaps(gaps, market="x", source="y")
+    chart = drawn(package, "late_customers", gaps)
     assert chart is not None
     assert chart.table is not None
     # Days 1 to 2 hold thirteen customers; day 40 is one customer's.
     assert chart.table.rows == (("1 to 2 days", "42"), ("3 to 4 days", "12"))
     # A small bin between large ones is blank, and does not end the picture.
     middle = [(f"d{i:02}", d, 1.0) for i in range(12) for d in days_before(50, 49, 0)]
-    chart = chart_gaps(order_gaps(rows + middle, frame, minimum=10), market="x", source="y")
+    chart = drawn(package, "late_customers", order_gaps(rows + middle, frame, minimum=10))
     assert chart is not None
     assert chart.table is not None
     assert chart.table.rows[0][1] != "fewer than 10 customers"
@@ -259,7 +267,7 @@ def test_repeat_rate_covers_the_truth_and_stays_calm_when_nothing_changes() -> N
                     rows.append((f"c{i}", AS_OF - timedelta(days=back), 1.0))
         frame = by_order([(c, d.isoformat(), a) for c, d, a in rows])
         result = estimate_repeat_rate(frame, as_of=AS_OF, window_days=45)
-        finding = describe_repeat(result, smallest_change_that_matters=small)
+        finding = told(package, "repeat_rate", returning(result, small))
         hits += not result.change.excludes(0) and not result.rate.excludes(truth)
         alarms += finding.verdict is Verdict.MATTERS
     # Both intervals hold at once in about nine of ten runs.
@@ -288,7 +296,7 @@ def test_drivers_add_up_to_the_change() -> None:
     result = estimate_revenue_change(frame, BEFORE, as_of=AS_OF, currency="EUR")
     total = sum(effect for _, effect in result.drivers)
     assert total == pytest.approx(result.revenue.value - result.revenue_before.value)
-    finding = describe_revenue(result, smallest_change_that_matters=0.03)
+    finding = told(package, "revenue", revenue(result))
     assert "season and trend cannot be told apart" in str(finding.so_what)
 
 
@@ -301,7 +309,7 @@ def test_only_the_driver_that_moved_is_named() -> None:
     assert effects["Orders per customer"] == 0
     assert effects["Spend per order"] == pytest.approx(500)
     assert result.order_amount_change.value == pytest.approx(0.25)
-    finding = describe_revenue(result, smallest_change_that_matters=0.03)
+    finding = told(package, "revenue", revenue(result))
     assert finding.verdict is Verdict.MATTERS
     assert "up 25%" in str(finding.statement)
     assert str(finding.so_what).startswith("Spend per order moved it most (+€500)")
@@ -311,7 +319,7 @@ def test_sentences_follow_the_data() -> None:
     def words(after: float) -> str:
         frame = revenue_frame([40.0] * 50, [after] * 50, [2] * 50, [2] * 50)
         result = estimate_revenue_change(frame, BEFORE, as_of=AS_OF, currency="EUR")
-        return str(describe_revenue(result, smallest_change_that_matters=0.03).statement)
+        return str(told(package, "revenue", revenue(result)).statement)
 
     assert "up 25%" in words(50.0)
     assert "down 25%" in words(30.0)
@@ -327,19 +335,23 @@ def test_nobody_is_sent_after_a_driver_of_what_may_be_chance() -> None:
         currency="EUR",
     )
     assert not result.change.excludes(0)
-    finding = describe_revenue(result, smallest_change_that_matters=0.03)
+    finding = told(package, "revenue", revenue(result))
     assert finding.verdict is Verdict.CANNOT_TELL
     assert "look there first" not in str(finding.so_what)
-    assert "moved revenue most" not in str(chart_drivers(result, market="x", source="y").title)
+    chart = drawn(package, "revenue", revenue(result))
+    assert chart is not None
+    assert "moved revenue most" not in str(chart.title)
     sure = estimate_revenue_change(
         revenue_frame([40.0] * 50, [50.0] * 50, [2] * 50, [2] * 50),
         BEFORE,
         as_of=AS_OF,
         currency="EUR",
     )
-    finding = describe_revenue(sure, smallest_change_that_matters=0.03)
+    finding = told(package, "revenue", revenue(sure))
     assert "Spend per order moved it most" in str(finding.so_what)
-    assert "Spend per order moved" in str(chart_drivers(sure, market="x", source="y").title)
+    chart = drawn(package, "revenue", revenue(sure))
+    assert chart is not None
+    assert "Spend per order moved" in str(chart.title)
 
 
 def test_a_figure_counts_the_customers_behind_it() -> None:
@@ -383,7 +395,7 @@ def test_the_colour_of_a_tile_is_the_verdict_of_its_change(
 
 def test_headline_tiles_judge_by_the_thresholds() -> None:
     spend = np.linspace(20, 60, 100)
-    revenue = estimate_revenue_change(
+    change = estimate_revenue_change(
         revenue_frame(spend.tolist(), (1.25 * spend).tolist(), [2] * 100, [2] * 100),
         BEFORE,
         as_of=AS_OF,
@@ -395,14 +407,15 @@ def test_headline_tiles_judge_by_the_thresholds() -> None:
     gaps = silent_customers(n_late=3, n_on_time=100)
 
     def directions(smallest: float) -> list[str]:
-        tiles = headline_tiles(
-            revenue,
-            repeat,
-            gaps,
-            best,
-            smallest_change_that_matters=smallest,
-            smallest_repeat_change_that_matters=0.02,
-        ).tiles
+        run = run_of("features").changed({"smallest_order_value_change_that_matters": smallest})
+        results = {
+            "revenue": revenue(change, smallest),
+            "order_amount": order_amount(change, run),
+            "repeat_rate": returning(repeat, 0.02),
+            "best_fifth": best_fifth(best, gaps),
+        }
+        words = read_words(package)
+        tiles = [words.tile(name, result, run) for name, result in results.items()]
         assert str(tiles[3].note) == "fewer than 10 regulars are late"
         return [str(tile.to_json()["direction"]) for tile in tiles]
 
@@ -425,15 +438,19 @@ def test_week_by_hand() -> None:
     assert result.busiest_index.value == pytest.approx(20 / (80 / 7))
     assert result.by_day["index"].sum() == pytest.approx(7)
     assert result.is_clear
-    assert "strongest" in str(chart_week(result, market="x", source="y").title)
+    chart = drawn(package, "week_rhythm", result)
+    assert chart is not None
+    assert "strongest" in str(chart.title)
     even = estimate_week_rhythm(
         by_order([(c, day, 10.0) for c, day, _ in rows]),
         as_of=start + timedelta(days=97),
         history_days=365,
         n=1,
     )
-    assert "No day of the week stands out" in str(describe_week(even).statement)
-    assert str(chart_week(even, market="x", source="y").title) == "No day of the week stands out"
+    assert "No day of the week stands out" in str(told(package, "week_rhythm", even).statement)
+    chart = drawn(package, "week_rhythm", even)
+    assert chart is not None
+    assert str(chart.title) == "No day of the week stands out"
     with pytest.raises(TooFew):
         estimate_week_rhythm(
             by_order(rows[:40]), as_of=start + timedelta(days=39), history_days=365, n=1
@@ -500,8 +517,10 @@ def test_small_groups_join_the_middle_and_nobody_is_lost(
     )
     assert dict(zip(result.groups["group"], result.groups["customers"], strict=True)) == shown
     assert result.groups["revenue_share"].sum() == pytest.approx(1)
-    assert str(chart_rfm(result, market="x", source="y").title).startswith("Best, and here: 30")
-    finding = describe_rfm_groups(result)
+    chart = drawn(package, "slipping", result)
+    assert chart is not None
+    assert str(chart.title).startswith("Best, and here: 30")
+    finding = told(package, "slipping", result)
     if groups["slipping"] < 10:
         assert str(finding.statement).startswith("Fewer than 10 good customers")
         assert finding.value is None
@@ -561,11 +580,11 @@ def test_a_planted_move_is_found_and_moves_add_up_to_nothing() -> None:
     wine = result.moves.set_index("category").loc["Wine"]
     assert wine["lower"] <= 100 * 0.1 * 100 / 140 <= wine["upper"]
     assert result.moves["change_points"].sum() == pytest.approx(0, abs=1e-9)
-    finding = describe_category_moves(result, MONTH, as_of=AS_OF)
+    finding = told(package, "category_moves", category_moves(result))
     assert finding.verdict is Verdict.MATTERS
     assert "season and trend cannot be told apart" in str(finding.so_what)
     year = choose_comparison(AS_OF, days=30, held=held_from(date(2023, 1, 1)))
-    finding = describe_category_moves(result, year, as_of=AS_OF)
+    finding = told(package, "category_moves", category_moves(replace(result, comparison=year)))
     assert "cannot be told apart" not in str(finding.so_what)
 
 

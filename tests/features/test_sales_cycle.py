@@ -11,19 +11,21 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from insight_lib import features
 from insight_lib.demo import WORLDS, SimulatedMarket, simulate_market
 from insight_lib.demo.business import draw_pipeline, expected_months
 from insight_lib.demo.people import draw_people
 from insight_lib.features.competing_risks import contract_spells
-from insight_lib.features.contract_charts import chart_pipeline, chart_stages
-from insight_lib.features.contract_story import (
-    contract_tiles,
-    describe_sales_cycle,
-    describe_unresolved,
+from insight_lib.features.pipeline import (
+    deal_value,
+    pipeline_stages,
+    pipeline_unresolved,
+    pipeline_value,
 )
 from insight_lib.features.pipeline_paths import LOST, WON, Deals, stage_spells
 from insight_lib.features.sales_cycle import SalesCycle, estimate_sales_cycle
 from insight_lib.findings import TooFew, Verdict
+from tests.cards import drawn, told
 from tests.truth.helpers import assert_coverage, assert_unbiased
 
 WORLD = WORLDS["us-saas"]
@@ -293,14 +295,20 @@ def test_same_seed_same_numbers_and_parts_add_up() -> None:
 def test_stories_and_charts_speak_of_the_same_numbers() -> None:
     deals, spells = frames(simulate_market(WORLD, seed=3, n_customers=2500))
     result = estimate(deals, spells)
-    pipeline, new = describe_sales_cycle(result)
+    pipeline = told(features, "pipeline_value", pipeline_value(result))
+    new = told(features, "deal_value", deal_value(result))
     assert pipeline.value == result.pipeline_value
     assert "deals are worth about $" in str(pipeline.statement)
     assert new.value == result.deal_value
-    assert describe_unresolved(result).verdict is Verdict.PASS
-    for chart in (chart_pipeline, chart_stages):
-        assert chart(result, market="here", source="x").table.rows
-    assert contract_tiles
+    unresolved = told(features, "pipeline_unresolved", pipeline_unresolved(result))
+    assert unresolved.verdict is Verdict.PASS
+    for chart in (
+        drawn(features, "pipeline_value", pipeline_value(result)),
+        drawn(features, "pipeline_stages", pipeline_stages(result)),
+    ):
+        assert chart is not None
+        assert chart.table is not None
+        assert chart.table.rows
 
 
 def test_dead_deals_left_open_are_flagged() -> None:
@@ -313,7 +321,8 @@ def test_dead_deals_left_open_are_flagged() -> None:
         estimate(deals, in_force(10))
     result = estimate(deals.iloc[:42], in_force(10))
     assert result.unresolved_share == pytest.approx(2 / 22)
-    assert describe_unresolved(result).verdict is Verdict.REVIEW
+    unresolved = told(features, "pipeline_unresolved", pipeline_unresolved(result))
+    assert unresolved.verdict is Verdict.REVIEW
 
 
 def test_deals_without_amount_count_with_the_mean_and_are_counted() -> None:
@@ -321,7 +330,8 @@ def test_deals_without_amount_count_with_the_mean_and_are_counted() -> None:
     deals.loc[deals["opportunity_id"] == "3", "annual_amount"] = np.nan
     result = estimate(deals, in_force(10))
     assert result.n_without_amount == 1
-    assert "1 deals state no amount" in str(describe_sales_cycle(result)[0].so_what)
+    pipeline = told(features, "pipeline_value", pipeline_value(result))
+    assert "1 deals state no amount" in str(pipeline.so_what)
     with pytest.raises(TooFew, match="amount"):
         estimate(deals.assign(annual_amount=np.nan), in_force(10))
 

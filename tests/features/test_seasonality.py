@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from insight_lib import features
 from insight_lib.demo import WORLDS, simulate_market
-from insight_lib.features.season_charts import chart_category_seasons, chart_year
-from insight_lib.features.season_story import describe_year_rhythm
+from insight_lib.features.season import season_of, seasonal_categories
 from insight_lib.features.seasonality import estimate_year_rhythm, local_events
 from insight_lib.findings import TooFew, Verdict
+from tests.cards import drawn, told
 from tests.truth.helpers import assert_coverage, assert_false_alarm_rate
 
 FIRST, LAST = date(2022, 1, 1), date(2024, 12, 31)
@@ -114,11 +115,14 @@ def test_charts_say_no_more_than_the_finding(
     strengths = pd.DataFrame(
         {"category": ["Milk", "Wine"], "strength": [0.1, 0.8], "customers": [100, 90]}
     )
-    options = {"smallest_swing_that_matters": smallest, "market": "x", "source": "y"}
-    finding = describe_year_rhythm(rhythm, smallest_swing_that_matters=smallest)
-    assert finding.verdict is verdict
-    assert year_title in str(chart_year(rhythm, **options).title)
-    chart = chart_category_seasons(strengths, swing=rhythm.swing, **options)
+    season = season_of(rhythm, smallest)
+    assert told(features, "yearly_season", season).verdict is verdict
+    year = drawn(features, "yearly_season", season)
+    assert year is not None
+    assert year_title in str(year.title)
+    categories = seasonal_categories(strengths, rhythm, smallest)
+    chart = drawn(features, "category_seasons", categories)
+    assert chart is not None
     assert category_title in str(chart.title)
 
 
@@ -147,7 +151,7 @@ def is_seasonal(frame: pd.DataFrame) -> bool:
         rhythm = estimate_year_rhythm(frame, NOTHING, as_of=last, n=400)
     except TooFew:
         return False
-    words = str(describe_year_rhythm(rhythm, smallest_swing_that_matters=0.1).statement)
+    words = str(told(features, "yearly_season", season_of(rhythm, 0.1)).statement)
     return "peaks" in words or "likely, its size" in words
 
 

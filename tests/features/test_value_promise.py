@@ -11,33 +11,51 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from insight_lib.features.choice_story import describe_maturity, why_unripe
+from insight_lib import features
 from insight_lib.features.clv import CustomerValue, estimate_customer_value
-from insight_lib.features.clv_holdout import estimate_holdout, reaches_the_horizon, widened
+from insight_lib.features.clv_holdout import Holdout, estimate_holdout, reaches_the_horizon, widened
 from insight_lib.features.clv_models import PurchaseModel
-from insight_lib.features.clv_story import (
-    describe_active,
-    describe_customer_value,
-    describe_holdout,
-    describe_model_choice,
-    describe_spend_link,
-)
+from insight_lib.features.habits import returning
 from insight_lib.features.maturity import (
     Approach,
     MaturityFacts,
     MaturityThresholds,
     choose_approach,
+    ripe_for,
+    why_unripe,
 )
 from insight_lib.features.purchases import purchase_summary
+from insight_lib.features.record import Record
 from insight_lib.features.rhythm import RepeatRate
-from insight_lib.features.story import describe_repeat
-from insight_lib.findings import Measured, TooFew, Verdict
-from insight_lib.orders import orders
+from insight_lib.features.worth import (
+    active_customers,
+    histories,
+    model_in_use,
+    spend_link,
+    value_holdout,
+    worth,
+)
+from insight_lib.findings import Finding, Measured, TooFew, Verdict
+from insight_lib.orders import Coverage, orders
 from insight_lib.statistics import estimate_share
+from tests.cards import run_of, told
 from tests.truth.helpers import assert_coverage, over_seeds
 
 FIRST = date(2023, 6, 1)
 AS_OF = date(2024, 12, 31)
+
+
+def said(value: CustomerValue, holdout: Holdout, *, largest_bias: float = 0.1) -> Finding:
+    """What today's customers are worth, with a test forecast beside it."""
+    run = run_of("value").changed({"largest_forecast_bias": largest_bias})
+    whole = Coverage(first_day=date(2020, 1, 1), last_day=AS_OF)
+    record = Record(held=whole, unread=None, as_of=AS_OF)
+    return told(features, "worth", worth(value, record, run, holdout))
+
+
+def held_out_said(holdout: Holdout) -> Finding:
+    run = run_of("value").changed({"largest_forecast_bias": 0.1})
+    return told(features, "value_holdout", value_holdout(holdout, run))
 
 
 def flat_shop(
@@ -107,24 +125,25 @@ def test_what_is_tested_is_what_is_used_and_how_far() -> None:
     value = value_of(table, as_of)
     model = value.choice.best.model
 
-    def tested(days: int):
+    def test(days: int) -> Holdout:
         return estimate_holdout(
             table, as_of=as_of, holdout_days=days, minimum_cell_size=10, models=(model,)
         )
 
-    year, short = tested(364), tested(121)
-    assert model.value in str(describe_holdout(year, largest_bias=0.1).statement)
-    finding = describe_customer_value(widened(value, year), year, largest_bias=0.1)
+    year, short = test(364), test(121)
+    assert model.value in str(held_out_said(year).statement)
+    finding = said(widened(value, year), year)
     assert finding.verdict is Verdict.MATTERS
     assert "will spend" in str(finding.statement)
     assert not reaches_the_horizon(short, horizon_months=12)
-    unsure = describe_customer_value(widened(value, short), short, largest_bias=0.1)
+    unsure = said(widened(value, short), short)
     assert unsure.verdict is Verdict.CANNOT_TELL
     assert "reached only 121 days" in str(unsure.so_what)
     assert widened(value, short).value.upper > value.value.upper
     assert widened(value, short).value.lower < value.value.lower
     # Nobody leaves, and all models see it.
-    assert "100 in 100 customers ever seen" in str(describe_active(value).statement)
+    active = told(features, "active_customers", active_customers(value))
+    assert "100 in 100 customers ever seen" in str(active.statement)
 
 
 @pytest.mark.case("2")
@@ -146,7 +165,7 @@ def test_a_refuted_range_is_widened_by_the_miss() -> None:
     assert holdout.bias.excludes(0)
     wide = widened(value, holdout)
     assert wide.value.lower < value.value.value / (1 + holdout.bias.value)
-    assert describe_customer_value(wide, holdout, largest_bias=0.1).verdict is Verdict.CANNOT_TELL
+    assert said(wide, holdout).verdict is Verdict.CANNOT_TELL
 
 
 @pytest.mark.case("3")
@@ -166,7 +185,7 @@ def test_the_share_still_active_is_a_range_where_models_differ() -> None:
     value = value_of(by_order(frame), FIRST + timedelta(days=738))
     low, high = value.active_range
     assert high.value - low.value > 0.1
-    finding = describe_active(value)
+    finding = told(features, "active_customers", active_customers(value))
     assert str(finding.statement).startswith("Between ")
     assert finding.verdict is Verdict.CANNOT_TELL
 
@@ -176,7 +195,7 @@ def test_a_constant_price_is_no_difference() -> None:
     as_of = FIRST + timedelta(days=399)
     value = value_of(by_order(flat_shop(1, days=400, price=10.0)), as_of)
     assert value.spend.correlation is None
-    check = describe_spend_link(value.spend)
+    check = told(features, "value_spend", spend_link(value.spend))
     assert str(check.statement) == "Customers who buy more often spend just as much per purchase."
     assert check.verdict is Verdict.PASS
     assert value.mean_value.value == pytest.approx(
@@ -204,12 +223,10 @@ def test_value_is_net_of_money_taken_back_whatever_its_number(own_number: bool) 
     net, gross = value_of(orders(lines), as_of), value_of(by_order(world), as_of)
     assert net.kept.value == pytest.approx(0.5, abs=0.03)
     assert net.value.value == pytest.approx(gross.value.value * net.kept.value, rel=1e-6)
-    assert "send back is not in it" in str(
-        describe_customer_value(net, widened_holdout(), largest_bias=0.1).so_what
-    )
+    assert "send back is not in it" in str(said(net, widened_holdout()).so_what)
 
 
-def widened_holdout():
+def widened_holdout() -> Holdout:
     table = by_order(flat_shop(7, days=739))
     return estimate_holdout(
         table,
@@ -244,7 +261,7 @@ def test_a_young_market_lacks_history_and_the_page_says_one_thing() -> None:
     maturity = choose_approach(facts, thresholds=MaturityThresholds())
     assert maturity.approach is Approach.RFM
     assert why_unripe(maturity) == "history: 92 days, and it takes 365 days"
-    words = str(describe_maturity(maturity).statement)
+    words = str(told(features, "maturity", ripe_for(maturity, True)).statement)
     assert "too short a history for values" in words
     assert "repeat" not in words
 
@@ -255,10 +272,10 @@ def test_one_word_on_how_far_a_model_is_to_be_trusted() -> None:
     best = SimpleNamespace(model=PurchaseModel.BG_NBD, is_identified=False)
     choice = SimpleNamespace(best=best, is_clear=True, fits=(best, best))
     quality = SimpleNamespace(misplaced=Measured(value=0.01, unit="share", n=500, as_of=AS_OF))
-    said = describe_model_choice(choice, quality)  # type: ignore[arg-type]
-    assert "favour" not in str(said.statement)
-    assert "not known well" in str(said.statement)
-    assert said.verdict is Verdict.REVIEW
+    check = told(features, "value_model", model_in_use(choice, quality))  # type: ignore[arg-type]
+    assert "favour" not in str(check.statement)
+    assert "not known well" in str(check.statement)
+    assert check.verdict is Verdict.REVIEW
 
 
 @pytest.mark.case("8")
@@ -268,4 +285,46 @@ def test_advice_on_returning_depends_on_the_rate(rate: float, word: str) -> None
     share = estimate_share(round(rate * 500), 500, as_of=AS_OF)
     change = replace(share, value=0.0, lower=-0.03, upper=0.03, unit="difference")
     result = RepeatRate(rate=share, change=change, before=share, window_days=90)
-    assert word in str(describe_repeat(result, smallest_change_that_matters=0.02).so_what)
+    assert word in str(told(features, "repeat_rate", returning(result, 0.02)).so_what)
+
+
+@pytest.mark.case("18")
+def test_nobody_is_forecast_whom_the_data_do_not_carry() -> None:
+    whole = Coverage(first_day=date(2020, 1, 1), last_day=AS_OF)
+    kept = Record(held=whole, unread=None, as_of=AS_OF)
+    torn = replace(kept, unread=Measured(value=0.1, unit="share", n=2_000, as_of=AS_OF))
+    table = by_order(flat_shop(1, days=9))
+    facts = MaturityFacts(
+        history_days=92,
+        customers=2_000,
+        repeaters=1_400,
+        events=0.0,
+        customers_with_events=0,
+        as_of=AS_OF,
+    )
+    young = choose_approach(facts, thresholds=MaturityThresholds())
+    assert histories(table, kept, table, None) is table
+    with pytest.raises(TooFew, match="hold contracts"):
+        histories(table, torn, table, young, contracts=table)
+    with pytest.raises(TooFew, match="10% of the order lines could not be read"):
+        histories(table, torn, table, young)
+    with pytest.raises(TooFew, match="history: 92 days"):
+        histories(table, kept, table, young)
+
+
+@pytest.mark.case("18")
+def test_a_total_of_lines_that_could_be_read_sets_no_budget() -> None:
+    as_of = FIRST + timedelta(days=738)
+    value = value_of(by_order(flat_shop(7, days=739)), as_of)
+    run = run_of("value").changed({"largest_forecast_bias": 0.9})
+    whole = Coverage(first_day=FIRST, last_day=as_of)
+    kept = Record(held=whole, unread=None, as_of=as_of)
+    torn = replace(kept, unread=Measured(value=0.1, unit="share", n=2_000, as_of=as_of))
+    backed, part = (worth(value, record, run, widened_holdout()) for record in (kept, torn))
+    assert backed.carries_budgets
+    assert not part.carries_budgets
+    finding = told(features, "worth", part)
+    assert finding.verdict is Verdict.CANNOT_TELL
+    assert "Not in it: 10% of the order lines" in str(finding.statement)
+    alone = told(features, "worth", worth(value, kept, run))
+    assert "No test forecast backs this yet" in str(alone.so_what)
