@@ -180,11 +180,13 @@ class Analyses:
                 continue
             inner = self._need(analysis, name)
             read |= inner.parameters
-            tables |= dict.fromkeys(inner.tables)
             if not isinstance(inner.value, Missing):
                 values[name] = inner.value
-            elif parameter.default is not None:
+            elif parameter.default is None:
+                continue  # it does without, so it neither stands on it nor needs it
+            else:
                 missing = missing or inner.value
+            tables |= dict.fromkeys(inner.tables)
         if missing is None:
             value = attempted(lambda: analysis(**values))
         return Answer(missing or value, tuple(tables), frozenset(read))

@@ -73,13 +73,14 @@ class Ending(Model):
 
 
 class ChartWords(Model):
-    """Around a chart that the result draws."""
+    """Around a chart that the result draws; `labels` are of what it draws, by case."""
 
     title: str
     subtitle: str
     reading: str
     alt: str | None = None
     reference: str = ""
+    labels: dict[str, str] = {}
 
 
 class TableWords(Model):
@@ -157,6 +158,8 @@ class Card(Ending):
             for field, text in dict(getattr(self, name) or {}).items():
                 if isinstance(text, str) and field not in ("value", "change", "smallest_change"):
                     yield f"{name}.{field}", text
+        for value, text in (self.chart.labels if self.chart else {}).items():
+            yield f"chart.labels.{value}", text
         for name in ("what", "takes"):
             if text := getattr(self, name):
                 yield name, text
@@ -241,6 +244,7 @@ class Words:
             reading=say(words.reading),
             alt=say(words.alt) if words.alt else None,
             reference=str(say(words.reference)),
+            labels={value: str(say(text)) for value, text in words.labels.items()},
         )
         chart: Chart | None = result.draw(caption)
         return chart
@@ -449,7 +453,8 @@ def _ending_faults(
 ) -> Iterator[tuple[str, str, str, str]]:
     ending = card.ending(case)
     place = f"cases.{case}" if case else ""
-    if ending.says is None and not (card.chart or card.table or card.tile):
+    # A card with `what` alone says only why there is no answer.
+    if ending.says is None and not (card.chart or card.table or card.tile or card.what):
         yield place, "nothing to say", "says", "write the sentence"
     if ending.says is not None and ending.verdict is None:
         yield place, "no verdict", "one of the verdicts", "write verdict:"
