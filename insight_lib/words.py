@@ -323,13 +323,13 @@ class _Sayer:
         if name == "as_of":
             return self._run.as_of
         value = self.field(name)
+        if value is None:
+            raise Undefined(f"{name.replace('_', ' ')} is not known")
         if name in self._card.clauses:
             words = self._card.clauses[name]
             if isinstance(value, tuple):
                 return self._tongue.listed([str(self(words[str(_word(v))])) for v in value])
             return self(words[str(_word(value))])
-        if value is None:
-            raise Undefined(f"{name.replace('_', ' ')} is not known")
         if isinstance(value, tuple):
             return self._tongue.listed(value)
         return self._counted(value) if isinstance(value, int) else value
@@ -529,7 +529,7 @@ def result_type(analysis: Analysis) -> Any:
         analysis.__annotations__.get("return"), vars(sys.modules[analysis.__module__])
     )
     kind = _without_none(kind)
-    return get_args(kind)[0] if get_origin(kind) in (tuple, list) else kind
+    return _without_none(get_args(kind)[0]) if get_origin(kind) in (tuple, list) else kind
 
 
 def kind_of(owner: Any, name: str) -> Any:
@@ -557,6 +557,6 @@ def _evaluated(annotation: Any, names: dict[str, Any]) -> Any:
 
 def _without_none(kind: Any) -> Any:
     if get_origin(kind) in (Union, types.UnionType):
-        some = [part for part in get_args(kind) if part is not type(None)]
+        some = [part for part in get_args(kind) if part not in (type(None), Missing)]
         return some[0] if len(some) == 1 else kind
     return kind

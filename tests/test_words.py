@@ -29,6 +29,7 @@ CODE = """
 from dataclasses import dataclass
 from typing import Literal
 
+from insight_lib.analyses import Missing
 from insight_lib.findings import Estimate, Measured
 from insight_lib.prose import Name
 
@@ -48,7 +49,7 @@ class Late:
     free: str
     table: tuple[Row, ...] = ()
 
-def late(transactions, run) -> Late:
+def late(transactions, run) -> tuple[Late | Missing, ...] | None:
     raise NotImplementedError
 
 __all__ = ["late"]
@@ -122,6 +123,8 @@ def test_a_result_is_put_into_words(stage: Callable[..., ModuleType]) -> None:
     assert table.rows == (("Ulm", "25% (likely 20% to 31%)"),)
     with pytest.raises(Undefined, match="share is not known"):
         words.finding("late", result(module, share=None), run, ())
+    with pytest.raises(Undefined, match="why is not known"):
+        words.finding("late", result(module, why=None), run, ())
 
 
 def test_a_card_may_say_only_why_there_is_no_answer(stage: Callable[..., ModuleType]) -> None:
