@@ -17,7 +17,6 @@ PROGRAMS = {
     "03_transfer",
     "03_value",
     "05_decisions",
-    "05_monitoring",
     "05_prediction",
     "09_impact",
     "09_learning",
