@@ -82,6 +82,12 @@ class Page:
             return [answer.value]
         return [item for result in _each(answer.value) for item in self._of(name, result, answer)]
 
+    def items_of(self, key: str, analysis: Analysis) -> list[Any]:
+        """The same, of the results of an analysis that bear one key."""
+        answer = self.analyses.answer(analysis)
+        mine = [one for one in _each(answer.value) if getattr(one, "key", None) == key]
+        return [item for one in mine for item in self._of(analysis.__name__, one, answer)]
+
     def _of(self, name: str, result: Any, answer: Answer) -> Iterator[Any]:
         card, words = self.words.cards[name], self.words
         held = tuple(table for table in answer.tables if table in self.market.versions)
@@ -194,6 +200,13 @@ class Pages:
                 show(*made)
             else:
                 show(item)
+
+    def each(self, of: Analysis, *analyses: Analysis) -> None:
+        """Show several analyses together for each result of the first, by its `key`."""
+        for one in _each(self.answer(of)):
+            for analysis in analyses:
+                if key := getattr(one, "key", None):
+                    show(*self._page.items_of(key, analysis))
 
     def tiles(self, *analyses: Analysis) -> None:
         """Show the numbers of these analyses in one row."""

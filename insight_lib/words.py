@@ -75,13 +75,14 @@ class Ending(Model):
 
 
 class ChartWords(Model):
-    """Around a chart that the result draws."""
+    """Around a chart that the result draws; `labels` are of what it draws, by case."""
 
     title: str
     subtitle: str
     reading: str
     alt: str | None = None
     reference: str = ""
+    labels: dict[str, str] = {}
 
 
 class TableWords(Model):
@@ -163,6 +164,8 @@ class Card(Ending):
             for field, text in dict(getattr(self, name) or {}).items():
                 if isinstance(text, str) and field not in ("value", "change", "smallest_change"):
                     yield f"{name}.{field}", text
+        for value, text in (self.chart.labels if self.chart else {}).items():
+            yield f"chart.labels.{value}", text
         for name in ("what", "takes"):
             if text := getattr(self, name):
                 yield name, text
@@ -248,6 +251,7 @@ class Words:
             reading=say(words.reading),
             alt=say(words.alt) if words.alt else None,
             reference=str(say(words.reference)),
+            labels={value: str(say(text)) for value, text in words.labels.items()},
         )
         chart: Chart | None = result.draw(caption)
         return chart
@@ -327,13 +331,13 @@ class _Sayer:
         if name == "as_of":
             return self._run.as_of
         value = self.field(name)
+        if value is None:
+            raise Undefined(f"{name.replace('_', ' ')} is not known")
         if name in self._card.clauses:
             words = self._card.clauses[name]
             if isinstance(value, tuple):
                 return self._tongue.listed([str(self(words[str(_word(v))])) for v in value])
             return self(words[str(_word(value))])
-        if value is None:
-            raise Undefined(f"{name.replace('_', ' ')} is not known")
         if isinstance(value, tuple):
             return self._tongue.listed(value)
         return self._counted(value) if isinstance(value, int) else value
@@ -458,7 +462,8 @@ def _ending_faults(
 ) -> Iterator[tuple[str, str, str, str]]:
     ending = card.ending(case)
     place = f"cases.{case}" if case else ""
-    if ending.says is None and not (card.chart or card.table or card.tile):
+    # A card with `what` alone says only why there is no answer.
+    if ending.says is None and not (card.chart or card.table or card.tile or card.what):
         yield place, "nothing to say", "says", "write the sentence"
     if ending.says is not None and ending.verdict is None:
         yield place, "no verdict", "one of the verdicts", "write verdict:"
@@ -533,7 +538,7 @@ def result_type(analysis: Analysis) -> Any:
         analysis.__annotations__.get("return"), vars(sys.modules[analysis.__module__])
     )
     kind = _without_none(kind)
-    return get_args(kind)[0] if get_origin(kind) in (tuple, list) else kind
+    return _without_none(get_args(kind)[0]) if get_origin(kind) in (tuple, list) else kind
 
 
 def kind_of(owner: Any, name: str) -> Any:
@@ -561,6 +566,6 @@ def _evaluated(annotation: Any, names: dict[str, Any]) -> Any:
 
 def _without_none(kind: Any) -> Any:
     if get_origin(kind) in (Union, types.UnionType):
-        some = [part for part in get_args(kind) if part is not type(None)]
+        some = [part for part in get_args(kind) if part not in (type(None), Missing)]
         return some[0] if len(some) == 1 else kind
     return kind

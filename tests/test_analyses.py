@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from insight_lib.analyses import Analyses, Missing, UnknownNeed, faults
 from insight_lib.findings import TooFew, Undefined
+from insight_lib.pages import Pages
 from insight_lib.run import Run
 from tests.cards import run_of
 
@@ -90,6 +91,7 @@ def test_what_a_market_lacks_is_found_by_walking_the_names(analyses: Analyses) -
     assert answer.tables == ("products", "transactions")
     assert analyses.answer(on_top).value == Missing("2 customers, and it takes 9", "more customers")
     assert analyses.answer(undefined).value == Missing("value is nan")
+    assert analyses.answer(with_products).tables == ("transactions",)  # it does without products
 
 
 def test_an_option_or_a_parameter_is_changed_for_one_answer(analyses: Analyses) -> None:
@@ -139,3 +141,17 @@ def test_an_analysts_own_function_is_an_analysis(analyses: Analyses) -> None:
         return transactions[-1], run.as_of
 
     assert analyses.answer(last).value == (2, date(2024, 12, 31))
+
+
+def test_analyses_are_shown_together_for_each_result_of_the_first(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Shown(Pages):
+        _page = SimpleNamespace(items_of=lambda key, analysis: [f"{analysis.__name__} {key}"])
+
+        def answer(self, analysis: Any, **changes: Any) -> Any:
+            return SimpleNamespace(key="a"), Missing("no b", key="b"), SimpleNamespace()
+
+    Shown().each(total, share, costly)
+    said = capsys.readouterr().out.splitlines()
+    assert said == ["share a", "costly a", "share b", "costly b"]

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from insight_lib import segments
-from insight_lib.analyses import faults
+from insight_lib.analyses import Missing, faults
 from insight_lib.findings import Estimate, Measured, Undefined, Verdict
 from insight_lib.parameters import load_project
 from insight_lib.prose import Name
@@ -29,6 +29,7 @@ CODE = """
 from dataclasses import dataclass
 from typing import Literal
 
+from insight_lib.analyses import Missing
 from insight_lib.findings import Estimate, Measured
 from insight_lib.prose import Name
 
@@ -48,7 +49,7 @@ class Late:
     free: str
     table: tuple[Row, ...] = ()
 
-def late(transactions, run) -> Late:
+def late(transactions, run) -> tuple[Late | Missing, ...] | None:
     raise NotImplementedError
 
 __all__ = ["late"]
@@ -122,6 +123,29 @@ def test_a_result_is_put_into_words(stage: Callable[..., ModuleType]) -> None:
     assert table.rows == (("Ulm", "25% (likely 20% to 31%)"),)
     with pytest.raises(Undefined, match="share is not known"):
         words.finding("late", result(module, share=None), run, ())
+    with pytest.raises(Undefined, match="why is not known"):
+        words.finding("late", result(module, why=None), run, ())
+
+
+def test_a_card_may_say_only_why_there_is_no_answer(stage: Callable[..., ModuleType]) -> None:
+    words = read_words(stage("late:\n  what: How many are late\n  cases: {many: {}, few: {}}\n"))
+    assert not words.cards["late"].is_said
+    said = words.missing("late", Missing("nobody is", key="ulm"), run_of("segments"), ())
+    assert str(said.statement) == "How many are late cannot be measured here: nobody is."
+    assert said.id == "segments.late.ulm"
+
+
+def test_what_is_drawn_is_called_by_the_card(stage: Callable[..., ModuleType]) -> None:
+    module = stage(
+        CARD + "  chart: {title: Late, subtitle: a, reading: b, labels: {slow: Slow to pay}}\n"
+    )
+    module.Late.draw = lambda self, caption: caption.labels
+    with pytest.raises(CardFaults, match="no typed digit"):
+        read_words(
+            stage(CARD + "  chart: {title: a, subtitle: a, reading: b, labels: {slow: top 3}}\n")
+        )
+    labels = read_words(module).chart("late", result(module), run_of("segments"), "s")
+    assert labels == {"slow": "Slow to pay"}
 
 
 def test_an_id_is_of_the_stage_unless_the_card_writes_it_whole(

@@ -13,7 +13,7 @@ import textwrap
 import unicodedata
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 from xml.etree import ElementTree
@@ -80,6 +80,7 @@ class Caption:
         reading: How to read it, and what it does not say.
         alt: What a listener should hear; the title if left out.
         reference: What the line that things are compared with is called.
+        labels: What is drawn, in words, by its case.
     """
 
     id: str
@@ -89,6 +90,7 @@ class Caption:
     reading: Prose
     alt: Prose | None = None
     reference: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z][\w-]*", self.id):

@@ -12,8 +12,10 @@ import pandas as pd
 
 from insight_lib.findings import Estimate, TooFew
 from insight_lib.prediction.scorer import explain
+from insight_lib.prose import Name
 from insight_lib.statistics import estimate_ratio
 
+_MOST_NAMES = 3
 _WORDS = {
     "days_since_last_order": "days since the last order",
     "n_orders": "number of orders",
@@ -62,6 +64,24 @@ class Driver:
 def in_words(name: str) -> str:
     """A feature as a reader calls it."""
     return _WORDS.get(name, name.removeprefix("n_").replace("_", " "))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """Names as they stand in a sentence; after a few, how many more."""
+
+    names: tuple[Name, ...]
+    more: int
+
+    @property
+    def has_more(self) -> bool:
+        return self.more > 0
+
+
+def named(names: Sequence[str]) -> dict[str, Any]:
+    """The fields of `Named`, of features by their names in the data."""
+    shown = tuple(Name(in_words(name)) for name in names[:_MOST_NAMES])
+    return {"names": shown, "more": len(names) - len(shown)}
 
 
 def estimate_drivers(

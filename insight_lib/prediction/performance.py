@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from insight_lib.findings import Estimate, TooFew
 from insight_lib.statistics import estimate_ratio
 
 Floats = NDArray[np.float64]
+Figure = Literal["auc", "brier", "share"]
 
 _FEWEST_OF_EACH = 10
 _SMALLEST_SCORE = 1e-6
@@ -106,13 +108,13 @@ class Surprise:
     """Realised against expected on customers whose labels have come.
 
     Attributes:
-        missed: Of `auc`, `brier`, `share`, those outside the expected interval; intervals are
-            widened so that all three hold together.
+        missed: Figures outside the expected interval; intervals are widened so that all three
+            hold together.
     """
 
     expected: ExpectedPerformance
     realised: Performance
-    missed: tuple[str, ...]
+    missed: tuple[Figure, ...]
 
 
 def _logit(scores: ArrayLike) -> Floats:
@@ -139,7 +141,7 @@ def _below(scores: Floats, weights: Floats) -> tuple[Floats, float]:
 
 
 def _check(
-    scores: ArrayLike, labels: ArrayLike, customers: Sequence[str]
+    scores: ArrayLike, labels: ArrayLike, customers: Sequence[str] | pd.Index
 ) -> tuple[Floats, Floats, NDArray[np.int64]]:
     s, y = np.asarray(scores, dtype=float), np.asarray(labels, dtype=float)
     kept = ~np.isnan(y)
@@ -157,7 +159,7 @@ def _by_customer(values: Floats, codes: NDArray[np.int64]) -> Floats:
 def estimate_performance(
     scores: ArrayLike,
     labels: ArrayLike,
-    customers: Sequence[str],
+    customers: Sequence[str] | pd.Index,
     *,
     as_of: date,
     level: float = 0.95,
@@ -231,7 +233,7 @@ def estimate_performance(
 def estimate_amount_performance(
     predicted: ArrayLike,
     actual: ArrayLike,
-    customers: Sequence[str],
+    customers: Sequence[str] | pd.Index,
     *,
     unit: str,
     as_of: date,
@@ -254,7 +256,7 @@ def estimate_amount_performance(
 
 
 def estimate_recalibration(
-    scores: ArrayLike, labels: ArrayLike, customers: Sequence[str]
+    scores: ArrayLike, labels: ArrayLike, customers: Sequence[str] | pd.Index
 ) -> Recalibration:
     """What the scores meant where labels are known (Cox, 1958), with customers as units.
 
@@ -377,7 +379,7 @@ def estimate_expected_performance(
 def compare_performance(
     scores: ArrayLike,
     labels: ArrayLike,
-    customers: Sequence[str],
+    customers: Sequence[str] | pd.Index,
     *,
     recalibration: Recalibration,
     as_of: date,
@@ -390,7 +392,7 @@ def compare_performance(
     """
     y = np.asarray(labels, dtype=float)
     kept = ~np.isnan(y)
-    named: dict[str, Callable[[Performance], float]] = {
+    named: dict[Figure, Callable[[Performance], float]] = {
         "auc": lambda r: r.auc.value,
         "brier": lambda r: r.brier.value,
         "share": lambda r: r.realised,
@@ -403,7 +405,11 @@ def compare_performance(
         level=1 - (1 - level) / len(named),
     )
     realised = estimate_performance(scores, labels, customers, as_of=as_of, level=level)
-    ranges = {"auc": expected.auc, "brier": expected.brier, "share": expected.share}
+    ranges: dict[Figure, Estimate] = {
+        "auc": expected.auc,
+        "brier": expected.brier,
+        "share": expected.share,
+    }
     return Surprise(
         expected=expected,
         realised=realised,

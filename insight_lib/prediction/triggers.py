@@ -8,11 +8,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from insight_lib.findings import Estimate, Measured
+from insight_lib.analyses import Missing
+from insight_lib.findings import Estimate, Measured, counted
 from insight_lib.prediction.drift import Drift
+from insight_lib.prediction.explain import Named, named
+from insight_lib.prediction.marks import Held
 from insight_lib.prediction.performance import Performance
+from insight_lib.prediction.shifts import Shifts
+from insight_lib.prose import Name
+
+if TYPE_CHECKING:
+    from insight_lib.parameter_model import PredictionParameters
+    from insight_lib.prediction.watch import Watched
+    from insight_lib.run import Run
 
 TriggerName = Literal["volume", "drift", "performance", "age"]
 
@@ -137,3 +147,127 @@ def _drift(drift: Drift | None, limits: Limits, as_of: date) -> Trigger:
         limit=limit,
         names=tuple(s.name for s in far),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriggerRow:
+    """One reason to retrain: what was seen, and from where on it counts."""
+
+    reason: TriggerName
+    seen: Measured | None
+    limit: Measured
+    retrain: Literal["yes", "no", "not known"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrain(Named):
+    """Whether a model is due for retraining, and why.
+
+    Attributes:
+        title: Fits "who will …".
+        since: Day since which a stand-in is watched, where no model is in use yet.
+        due_for: Reasons that hold.
+        names: Inputs that changed most, where that is a reason.
+        new_share: New records count once they are this share of those learned from.
+        value: How many reasons hold.
+    """
+
+    key: str
+    title: Name
+    case: Literal["would be due", "would still do", "due", "as far as seen", "no reason"]
+    since: date | None
+    due_for: tuple[TriggerName, ...]
+    new_share: Measured
+    value: Measured
+    table: tuple[TriggerRow, ...]
+
+    @property
+    def has_names(self) -> bool:
+        return bool(self.names)
+
+
+def retrain(
+    watched: tuple[Watched, ...],
+    performance: tuple[Held | Missing, ...],
+    run: Run[PredictionParameters],
+    shifted: Shifts | None = None,
+) -> tuple[Retrain, ...]:
+    """Whether each model that ranks is due, on all that was seen of it."""
+    p = run.parameters
+    limits = Limits(
+        new_labelled_share=p.new_labelled_share,
+        retrain_psi=p.retrain_psi,
+        smallest_auc=p.smallest_auc,
+        largest_gap_share=p.largest_gap_share,
+        largest_age_days=p.largest_age_days,
+    )
+    marks = {one.key: one.latest for one in performance if isinstance(one, Held)}
+    found = []
+    for one in watched:
+        if one.is_binary:
+            triggers = estimate_triggers(
+                n_trained=one.n_trained,
+                n_new_labelled=sum(int(r["label"].notna().sum()) for r in one.seen.values()),
+                trained_until=one.learned_until,
+                drift=shifted.inputs if shifted else None,
+                performance=marks.get(one.key),
+                limits=limits,
+                as_of=run.as_of,
+            )
+            since = None if one.version else one.learned_until
+            found.append(due(one.key, one.title, triggers, limits, as_of=run.as_of, since=since))
+    return tuple(found)
+
+
+def due(
+    key: str,
+    title: Name,
+    triggers: tuple[Trigger, ...],
+    limits: Limits,
+    *,
+    as_of: date,
+    since: date | None = None,
+) -> Retrain:
+    """What the triggers of one model come to.
+
+    Args:
+        since: Day since which a stand-in is watched, where no model is in use yet.
+    """
+    fired = [t for t in triggers if t.has_fired]
+    is_blind = any(t.has_fired is None for t in triggers)
+    case: Literal["would be due", "would still do", "due", "as far as seen", "no reason"]
+    if since is not None:
+        case = "would be due" if fired else "would still do"
+    else:
+        case = "due" if fired else "as far as seen" if is_blind else "no reason"
+    share = limits.new_labelled_share
+    return Retrain(
+        **named([name for t in fired if t.name == "drift" for name in t.names]),
+        key=key,
+        title=title,
+        case=case,
+        since=since,
+        due_for=tuple(t.name for t in fired),
+        new_share=Measured(value=share, unit="share", n=len(triggers), as_of=as_of),
+        value=counted(len(fired), len(triggers), as_of),
+        table=tuple(_row(t) for t in triggers),
+    )
+
+
+def _row(trigger: Trigger) -> TriggerRow:
+    words: dict[bool | None, Literal["yes", "no", "not known"]] = {
+        True: "yes",
+        False: "no",
+        None: "not known",
+    }
+    return TriggerRow(
+        reason=trigger.name,
+        seen=trigger.value,
+        limit=trigger.limit,
+        retrain=words[trigger.has_fired],
+    )
+
+
+def reasons(retrain: tuple[Retrain, ...]) -> tuple[Retrain, ...]:
+    """Every reason to retrain with what it saw and where its limit lies."""
+    return retrain

@@ -14,7 +14,6 @@ MOST_LINES = 80
 # Still written as programs; the list only gets shorter.
 PROGRAMS = {
     "05_decisions",
-    "05_monitoring",
     "05_prediction",
     "09_impact",
     "09_learning",

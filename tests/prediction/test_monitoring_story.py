@@ -9,29 +9,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from insight_lib.findings import Finding, Verdict
-from insight_lib.prediction.cause_story import describe_root_cause, describe_slices
+from insight_lib import prediction
+from insight_lib.analyses import Missing
+from insight_lib.findings import Finding, Verdict, counted
+from insight_lib.prediction.causes import Why, why, worst
 from insight_lib.prediction.drift import estimate_drift
-from insight_lib.prediction.monitoring_charts import (
-    chart_causes,
-    chart_drift,
-    chart_performance,
-    drift_table,
-    triggers_table,
+from insight_lib.prediction.marks import Held, Surprised, held, total, trusted
+from insight_lib.prediction.performance import (
+    ExpectedPerformance,
+    Performance,
+    Surprise,
+    estimate_amount_performance,
 )
-from insight_lib.prediction.monitoring_story import (
-    describe_amounts,
-    describe_drift,
-    describe_expected,
-    describe_missing,
-    describe_model,
-    describe_performance,
-    describe_scores,
-    describe_surprise,
-    describe_triggers,
-    describe_unseen,
-)
-from insight_lib.prediction.performance import estimate_amount_performance
+from insight_lib.prediction.registry import Decided
+from insight_lib.prediction.root_cause import RootCause
+from insight_lib.prediction.shifts import Shifts, inputs_missing, inputs_moved, scores_moved
 from insight_lib.prediction.snapshots import Target
 from insight_lib.prediction.targeting import ContactRules, apply_contact_rules
 from insight_lib.prediction.targeting_story import (
@@ -46,6 +38,11 @@ from insight_lib.prediction.targeting_story import (
     offers_table,
     rules_table,
 )
+from insight_lib.prediction.triggers import Retrain, Trigger, due
+from insight_lib.prediction.watch import Learned, Watched, rolled_back
+from insight_lib.prose import Name
+from insight_lib.words import read_words
+from tests.cards import drawn, run_of, tabled, told
 from tests.prediction import test_recommend as offers
 from tests.prediction.test_drift import frames
 from tests.prediction.test_performance import surprise
@@ -54,14 +51,7 @@ from tests.prediction.test_targeting import MAIL, PHONE, planned
 from tests.prediction.test_triggers import LIMITS, triggers
 
 AS_OF = date(2024, 12, 31)
-LAPSE = Target(
-    id="lapse",
-    title="stop ordering",
-    kind="binary",
-    purpose="retention",
-    horizon_days=28,
-    unit="share",
-)
+TITLE = Name("stop ordering")
 LABELS = {"market": "Testland", "source": "transactions (snapshot 1)"}
 
 
@@ -74,50 +64,68 @@ def said(finding: Finding | None) -> str:
 def test_drift_names_what_moved_and_its_false_alarms() -> None:
     before, now = frames(1)
     quiet = estimate_drift(before, now, as_of=AS_OF, scores=("score",))
-    assert describe_drift(quiet).verdict is not Verdict.MATTERS
-    assert describe_missing(quiet) is None
+    assert told(prediction, "drift", inputs_moved(quiet)).verdict is not Verdict.MATTERS
+    assert inputs_missing(quiet) is None
     now["revenue_amount"] *= 3
     now["score"] = now["score"] ** 2
     now.loc[now.index[:200], "n_orders"] = np.nan
     loud = estimate_drift(before, now, as_of=AS_OF, scores=("score",))
-    assert ": spend." in said(describe_drift(loud))
-    assert "5% of runs" in said(describe_drift(loud))
-    assert describe_scores(loud).verdict is Verdict.MATTERS
-    missing = describe_missing(loud)
+    moved = inputs_moved(loud)
+    assert ": spend." in said(told(prediction, "drift", moved))
+    assert "5% of runs" in said(told(prediction, "drift", moved))
+    assert told(prediction, "score_shift", scores_moved(loud)).verdict is Verdict.MATTERS
+    missing = told(prediction, "gone_missing", inputs_missing(loud))
     assert "Number of orders is missing more often" in said(missing)
-    assert missing is not None
     assert missing.owner == "data-engineer"
-    words = {row[0]: row[-1] for row in drift_table(loud).rows}
+    table = tabled(prediction, "drift", moved)
+    assert table is not None
+    words = {row[0]: row[-1] for row in table.rows}
     assert words["spend"] == "moved"
-    chart = chart_drift(loud, **LABELS)
+    chart = drawn(prediction, "drift", moved)
     assert chart is not None
     assert str(chart.title) == "Score moved most"
+    both = Shifts(inputs=loud, scores=loud)
+    assert both.has_moved
+    assert prediction.drift(both) == moved
+    assert prediction.drift(None) is None
+    assert prediction.gone_missing(None) is None
+    assert prediction.score_shift(None) is None
 
 
 def test_a_small_market_does_not_claim_that_nothing_changed() -> None:
     quiet = estimate_drift(*frames(2, n=60, overlap=0.0), as_of=AS_OF)
-    assert describe_drift(quiet).verdict is Verdict.CANNOT_TELL
+    assert told(prediction, "drift", inputs_moved(quiet)).verdict is Verdict.CANNOT_TELL
+
+
+def expected(
+    found: ExpectedPerformance, *, has_drifted: bool = False, was_surprised: bool = False
+) -> Finding:
+    result = trusted("lapse", TITLE, found, has_drifted=has_drifted, was_surprised=was_surprised)
+    return told(prediction, "expected", result)
+
+
+def surprised(found: Surprise) -> Finding:
+    return told(prediction, "surprise", Surprised(key="lapse", title=TITLE, found=found))
 
 
 @pytest.mark.row("M5.2")
 def test_the_estimate_without_labels_always_says_what_it_cannot_see() -> None:
     quiet, changed = surprise(1), surprise(1, relation=-0.2)
     for result, was_surprised in ((quiet, False), (changed, True)):
-        finding = describe_expected(
-            result.expected, target=LAPSE, has_drifted=False, was_surprised=was_surprised
-        )
+        finding = expected(result.expected, was_surprised=was_surprised)
         assert "a change of behaviour does not show here" in said(finding)
         assert (finding.verdict is Verdict.FAIL) == was_surprised
-    assert "Do not trust" in said(
-        describe_expected(changed.expected, target=LAPSE, has_drifted=True, was_surprised=True)
-    )
+    assert "Do not trust" in said(expected(changed.expected, has_drifted=True, was_surprised=True))
     shifted = surprise(1, shift=2.5).expected
-    finding = describe_expected(shifted, target=LAPSE, has_drifted=False, was_surprised=False)
-    assert finding.verdict is Verdict.REVIEW
-    assert describe_surprise(quiet, target=LAPSE).verdict is Verdict.PASS
-    warned = describe_surprise(changed, target=LAPSE)
+    assert expected(shifted).verdict is Verdict.REVIEW
+    assert surprised(quiet).verdict is Verdict.PASS
+    warned = surprised(changed)
     assert warned.verdict is Verdict.FAIL
     assert "Warning" in said(warned)
+
+
+def marked(*days: Performance, accepted: float, is_live: bool = True) -> Held:
+    return held("lapse", TITLE, days, smallest_auc=accepted, largest_gap=0.05, is_live=is_live)
 
 
 @pytest.mark.parametrize(
@@ -127,15 +135,16 @@ def test_the_estimate_without_labels_always_says_what_it_cannot_see() -> None:
 def test_performance_has_three_endings(accepted: float, verdict: Verdict) -> None:
     result = surprise(1).realised
     assert result.auc.lower < 0.72 < result.auc.upper
-    finding = describe_performance(result, target=LAPSE, smallest_auc=accepted, largest_gap=0.05)
-    assert finding.verdict is verdict
-    chart = chart_performance([result, result], target=LAPSE, smallest_auc=accepted, **LABELS)
+    assert told(prediction, "performance", marked(result, accepted=accepted)).verdict is verdict
+    chart = drawn(prediction, "performance", marked(result, result, accepted=accepted))
+    assert chart is not None
     assert "of pairs" in str(chart.title)
+    assert drawn(prediction, "performance", marked(result, accepted=accepted)) is None
 
 
 def test_a_model_that_ranks_well_at_the_wrong_level_is_for_review() -> None:
     result = replace(surprise(1).realised, gap=replace(surprise(1).realised.auc, lower=0.1))
-    finding = describe_performance(result, target=LAPSE, smallest_auc=0.5, largest_gap=0.05)
+    finding = told(prediction, "performance", marked(result, accepted=0.5))
     assert finding.verdict is Verdict.REVIEW
     assert "do not plan by its numbers" in said(finding)
 
@@ -147,61 +156,91 @@ def test_amounts_that_do_not_add_up_fail() -> None:
         result = estimate_amount_performance(
             actual * factor, actual, range(500), unit="EUR", as_of=AS_OF
         )
-        finding = describe_amounts(result, target=LAPSE, largest_gap=0.1)
+        finding = told(prediction, "amounts", total("value", result, largest_gap=0.1))
         assert finding.verdict is verdict
 
 
+def retrain(found: tuple[Trigger, ...], since: date | None = None) -> Retrain:
+    return due("lapse", TITLE, found, LIMITS, as_of=AS_OF, since=since)
+
+
 def test_retraining_says_why() -> None:
-    quiet = describe_triggers(triggers(), target=LAPSE, as_of=AS_OF)
+    quiet = told(prediction, "retrain", retrain(triggers()))
     assert quiet.verdict is Verdict.DOES_NOT_MATTER
-    loud = describe_triggers(triggers(shift=1.0, age_days=200), target=LAPSE, as_of=AS_OF)
+    loud = told(prediction, "retrain", retrain(triggers(shift=1.0, age_days=200)))
     assert "customers have changed and it is too old" in said(loud)
     assert "gap days" in said(loud)
     assert loud.due == AS_OF + timedelta(days=14)
-    table = triggers_table(triggers(age_days=200), LIMITS, target=LAPSE)
+    (reasons,) = prediction.reasons((retrain(triggers(age_days=200)),))
+    table = tabled(prediction, "reasons", reasons)
+    assert table is not None
     assert [row[-1] for row in table.rows] == ["no", "no", "no", "yes"]
+    stands_in = told(prediction, "retrain", retrain(triggers(age_days=200), since=AS_OF))
+    assert "would be due: it is too old" in said(stands_in)
+    assert stands_in.due is None
+    blind = replace(triggers()[0], has_fired=None, value=None)
+    assert "as far as can be seen" in said(told(prediction, "retrain", retrain((blind,))))
+
+
+def cause(found: RootCause) -> Why:
+    return why("lapse", TITLE, found)
 
 
 def test_the_cause_and_its_cure_are_named() -> None:
     lost = planted(4, "missingness")
-    finding = describe_root_cause(lost, target=LAPSE)
+    finding = told(prediction, "cause", cause(lost))
     assert "inputs went missing (x)" in said(finding)
     assert finding.owner == "data-engineer"
-    assert "Inputs went missing leads" in str(chart_causes(lost, target=LAPSE, **LABELS).title)
-    quiet = describe_root_cause(planted(1), target=LAPSE)
+    chart = drawn(prediction, "cause", cause(lost))
+    assert chart is not None
+    assert "Inputs went missing leads" in str(chart.title)
+    quiet = told(prediction, "cause", cause(planted(1)))
     assert quiet.verdict is not Verdict.MATTERS
-    by_slice = planted(2, "slice")
-    assert "channel web" in said(describe_slices(by_slice.slices, target=LAPSE, as_of=AS_OF))
-    assert describe_slices(planted(1).slices, target=LAPSE, as_of=AS_OF) is None
+    by_slice = worst("lapse", planted(2, "slice"))
+    assert "channel web" in said(told(prediction, "slices", by_slice))
+    assert prediction.slices((cause(planted(1)), Missing("too few", key="value"))) == ()
 
 
 @pytest.mark.case("130i")
 def test_no_superlative_of_one_and_no_change_from_nothing() -> None:
     """Seen: "errors grew most" where one group stood out; a rise over errors of nought."""
-    slices = planted(2, "slice").slices
-    alone = [replace(s, is_clear=s.is_clear and s.value == "web") for s in slices]
-    assert "grew for" in said(describe_slices(alone, target=LAPSE, as_of=AS_OF))
-    both = [replace(s, is_clear=True) for s in slices]
-    assert "grew most for" in said(describe_slices(both, target=LAPSE, as_of=AS_OF))
+    found = planted(2, "slice")
+
+    def slices(*clear: str) -> str:
+        marked = tuple(replace(s, is_clear=s.value in clear) for s in found.slices)
+        return said(told(prediction, "slices", worst("lapse", replace(found, slices=marked))))
+
+    assert "grew for" in slices("web")
+    assert "grew most for" in slices(*(s.value for s in found.slices))
     from_nothing = replace(planted(1), before=0.0)
-    assert "no errors to compare with" in said(describe_root_cause(from_nothing, target=LAPSE))
+    assert "no errors to compare with" in said(told(prediction, "cause", cause(from_nothing)))
 
 
 @pytest.mark.case("9")
 def test_of_a_stand_in_nothing_is_kept_or_stopped() -> None:
     result = surprise(1).realised
-    limits = {"target": LAPSE, "smallest_auc": 0.6, "largest_gap": 0.05}
-    stands_in = describe_performance(result, is_live=False, **limits)
+    stands_in = told(prediction, "performance", marked(result, accepted=0.6, is_live=False))
     assert stands_in.verdict in (Verdict.DOES_NOT_MATTER, Verdict.CANNOT_TELL)
     assert "No model is in use" in said(stands_in)
     assert "Keep using" not in said(stands_in)
 
 
 def test_the_model_watched_is_said() -> None:
-    standing_in = describe_model(source="fitted", trained_until=AS_OF, n_trained=900, as_of=AS_OF)
+    standing_in = told(prediction, "model", Learned(case="stands in", n=900, day=AS_OF))
     assert "stands in" in said(standing_in)
-    live = describe_model(source="live", trained_until=AS_OF, n_trained=900, as_of=AS_OF)
+    live = told(prediction, "model", Learned(case="in use", n=900, day=AS_OF))
     assert live.verdict is Verdict.PASS
+    assert prediction.model(()) is None
+
+
+def test_a_model_taken_out_of_use_is_said_with_what_scores_instead() -> None:
+    def rollback(live: str | None, *, is_done: bool) -> Finding:
+        decided = Decided(target="lapse", version="b" * 16, live_version=live, is_done=is_done)
+        return told(prediction, "rollback", rolled_back(decided, "lapse", counted(9, 9, AS_OF)))
+
+    assert "Model aaaaaa scores again" in said(rollback("a" * 16, is_done=True))
+    assert "the rule scores until" in said(rollback(None, is_done=True))
+    assert rollback("b" * 16, is_done=False).verdict is Verdict.PASS
 
 
 def test_a_plan_is_told_with_its_comparisons() -> None:
@@ -242,8 +281,22 @@ def test_offers_are_told_with_stock_tiers_and_hits() -> None:
 
 @pytest.mark.case("130b")
 def test_a_model_whose_outcomes_have_not_come_says_so() -> None:
-    told = describe_unseen(
-        LAPSE, learned_until=date(2024, 11, 1), horizon_days=91, as_of=date(2024, 12, 1)
+    target = Target(
+        id="lapse",
+        title="stop ordering",
+        kind="binary",
+        purpose="retention",
+        horizon_days=91,
+        unit="share",
     )
-    assert told.verdict is Verdict.NOT_MEASURABLE
-    assert "cannot be measured before 31 January 2025" in str(told.statement)
+    document = {"trained": {"as_of": "2024-11-01", "n": 900}}
+    unseen = Watched(target=target, document=document, version="a" * 16, seen={})
+    (found,) = prediction.performance((unseen,), run_of("prediction"))
+    assert isinstance(found, Missing)
+    finding = read_words(prediction).missing(
+        "performance", found, run_of("prediction"), ("transactions",)
+    )
+    assert finding.id == "prediction.performance.lapse"
+    assert finding.verdict is Verdict.NOT_MEASURABLE
+    assert "first outcomes come on 31 January 2025" in str(finding.statement)
+    assert "every 91 days" in str(finding.so_what)
