@@ -1,8 +1,4 @@
-"""`open_market`: the one handle a notebook holds, and the only door to rows.
-
-What comes through is decided here, in the query itself: the region's root, the pinned
-snapshot, `as_of`, purpose and effective consent, licence, role, removed columns, segment.
-"""
+"""`open_market`: the one handle a notebook holds; rows reach it through the door alone."""
 
 from __future__ import annotations
 
@@ -10,47 +6,45 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, time, timedelta
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
-from insight_lib.lake.access import as_known, refusal, with_consent
+from insight_lib.door import Door
+from insight_lib.door import Refused as Refused
+from insight_lib.door import Unavailable as Unavailable
+from insight_lib.door.as_of import as_known, has_come
+from insight_lib.door.consent import agreeing
+from insight_lib.door.licence import check as check_licence
+from insight_lib.door.licence import sources_of
+from insight_lib.door.rows import in_segment
+from insight_lib.door.small_cell import for_others, refuse_nameless
+from insight_lib.door.snapshot import folder_of
+from insight_lib.door.snapshot import read as read_snapshot
 from insight_lib.lake.aggregates import read_aggregates, write_aggregate
 from insight_lib.lake.decisions import read_decisions
 from insight_lib.lake.links import why_absent
 from insight_lib.lake.store import (
     LakeError,
     Manifest,
-    empty_table,
-    market_root,
     read_commit,
-    read_manifest,
-    table_files,
     write_atomically,
     write_table,
 )
 from insight_lib.lifecycle_model import Stage
 from insight_lib.market_model import Jurisdiction, MarketConfig
-from insight_lib.market_request import Refused, Request, interactive_request, run_request
+from insight_lib.market_request import Request, interactive_request, run_request
 from insight_lib.pages import Pages
 from insight_lib.parameter_model import Parameters
 from insight_lib.parameters import Project, append_to_register, find_root, load_project
-from insight_lib.registers import Purpose, Registers, Role
-from insight_lib.schema import TABLES, Tag
+from insight_lib.registers import Purpose, Registers
+from insight_lib.schema import TABLES
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
     import pandas as pd
     import pyarrow as pa
-
-_ENGINE_MEMORY = "2GB"
-_LARGEST_AGGREGATE = 1_000
-
-
-class Unavailable(LookupError):
-    """The market does not have this table (yet); says what it would take."""
 
 
 @dataclass
@@ -61,8 +55,10 @@ class Market(Pages):
     stage: Stage
     request: Request
     _used: dict[str, Any] = field(default_factory=lambda: {"tables": {}, "published": {}})
-    _connection: Any = None
-    _expressions: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def _door(self) -> Door:
+        return Door(self.project, self.stage, self.request, self._note_use)
 
     def __repr__(self) -> str:
         return f"{self.title}, data to {self.as_of}, {self.stage.purpose} ({self.request.role})"
@@ -81,7 +77,7 @@ class Market(Pages):
 
     @property
     def jurisdiction(self) -> Jurisdiction:
-        return self.project.jurisdictions[self.config.jurisdiction]
+        return self._door.jurisdiction
 
     @cached_property
     def parameters(self) -> Parameters:
@@ -90,7 +86,7 @@ class Market(Pages):
     @property
     def root(self) -> Path:
         """Where the market's tables stand, in its region."""
-        return market_root(self.project.lake_dir, self.config.region, self.id)
+        return self._door.root
 
     @property
     def title(self) -> str:
@@ -129,9 +125,7 @@ class Market(Pages):
             Unavailable: The market has no such table; says what it would take.
             Refused: Role, licence or consent law forbids it.
         """
-        if name not in self._expressions:
-            self._expressions[name] = self._open(name)
-        return self._expressions[name]
+        return self._door.open(name)
 
     def rows(self, name: str) -> ir.Table:
         """A canonical table as `table` gives it, or one without rows where the market has none.
@@ -142,7 +136,7 @@ class Market(Pages):
         if self.has(name):
             return self.table(name)
         columns = (f'CAST(NULL AS {c.type.value}) AS "{c.name}"' for c in TABLES[name].columns)
-        return self._connect().sql(f"SELECT {', '.join(columns)} WHERE false")
+        return self._door.engine.sql(f"SELECT {', '.join(columns)} WHERE false")
 
     def publish_table(self, name: str, frame: pd.DataFrame | pa.Table | ir.Table) -> int:
         """Write a derived table in one commit, with its lineage, and return its version.
@@ -168,18 +162,8 @@ class Market(Pages):
         else:
             data = frame.to_pyarrow()
         stored = f"{name}@{self.segment}" if self.segment else name
-        persons = {
-            column.name
-            for schema in TABLES.values()
-            for column in schema.columns
-            if {Tag.IDENTIFIER, Tag.PERSONAL} <= column.tags
-        }
-        if "customer_id" not in data.column_names and persons & set(data.column_names):
-            raise Refused(
-                f"{name!r} names persons without customer_id, so consent could not follow it; "
-                "add customer_id or drop the column"
-            )
-        sources = {table for used in self._used["tables"] for table in self._sources_of(used)}
+        refuse_nameless(name, data.column_names)
+        sources = {table for used in self._used["tables"] for table in sources_of(self._door, used)}
         lineage = {n: used["version"] for n, used in self._used["tables"].items()}
         version = write_table(
             self.root / stored,
@@ -213,18 +197,7 @@ class Market(Pages):
                 f"stage {self.stage.id} does not give {name!r} to other markets; "
                 "declare it under `publishes_aggregates` in parameters/lifecycle.yaml"
             )
-        personal = {
-            column.name
-            for schema in TABLES.values()
-            for column in schema.columns
-            if column.tags & {Tag.IDENTIFIER, Tag.PERSONAL, Tag.SENSITIVE}
-        }
-        if "n" not in frame or (bad := sorted(personal & set(frame.columns))):
-            what = "has no column n" if "n" not in frame else f"holds {', '.join(bad)}"
-            raise Refused(f"aggregate {name!r} {what}; only aggregates cross borders")
-        kept = frame[frame["n"] >= self.parameters.general.minimum_cell_size]
-        if len(kept) > _LARGEST_AGGREGATE:
-            raise Refused(f"aggregate {name!r} has {len(kept):,} rows; that is not an aggregate")
+        kept = for_others(name, frame, minimum_cell_size=self.parameters.general.minimum_cell_size)
         if not self.request.has_overrides:  # a trial of one market is not what others go by
             write_aggregate(self.project.lake_dir, name, self.id, self.as_of, kept)
 
@@ -242,25 +215,8 @@ class Market(Pages):
         markets = {p.stem for p in (self.project.parameters_dir / "markets").glob("*.yaml")}
         return read_aggregates(self.project.lake_dir, name, markets - {self.id}, until=self.as_of)
 
-    def _open(self, name: str) -> ir.Table:
-        role = self._role()
-        owner = self.project.publisher(name)
-        if owner and name in owner.own_tables and owner.id != self.stage.id:
-            raise Refused(
-                f"{name!r} holds scores that nobody has released yet; only stage {owner.id} "
-                "reads it (parameters/lifecycle.yaml, `own_tables`). "
-                "Read `scores` for what is released"
-            )
-        if name not in self.request.versions:
-            where = self.lacking(
-                name, f"declare a source for it in parameters/markets/{self.id}.yaml"
-            )
-            if name not in TABLES:
-                where = f"run the stage that publishes {name}"
-            raise Unavailable(f"{self.id} has no table {name!r}; {where}")
-        self._check_licence(name, self.stage.purpose)
-        table = self._raw(name)
-        table = self._restrict(name, table, role)
+    def _note_use(self, name: str, table: ir.Table) -> None:
+        """Keep what this run has read, with where it comes from."""
         self._used["tables"][name] = {
             "version": self.request.versions[name],
             "rows": int(table.count().execute()),
@@ -268,113 +224,18 @@ class Market(Pages):
             **self._made_from(name),
         }
         self._record()
-        return table
 
     def _made_from(self, name: str) -> dict[str, Any]:
         """Files of a canonical table by hash; stage and inputs of a published one."""
         version = self.request.versions[name]
         if name not in self.config.sources:
-            commit = read_commit(self._folder(name), version)
+            commit = read_commit(folder_of(self._door, name), version)
             inputs = json.loads(commit.get("inputs", "{}"))
             return {"made_by": commit.get("stage", ""), "inputs": inputs}
         manifest = self.manifest()
         entry = manifest.tables.get(name) if manifest else None
         files = entry.files if entry and entry.version == version else ()
         return {"files": [{"name": f["name"], "sha256": f["sha256"]} for f in files]}
-
-    def _folder(self, name: str) -> Path:
-        """Where a table stands; a segment's run reads what the same segment's run published."""
-        owner = self.project.publisher(name)
-        # `segments` says who is in a segment, so it is of the whole market.
-        if self.segment and owner and owner.per_segment and name != "segments":
-            return self.root / f"{name}@{self.segment}"
-        return self.root / name
-
-    def _raw(self, name: str) -> ir.Table:
-        """The pinned snapshot of a table, before any rule."""
-        version, folder = self.request.versions[name], self._folder(name)
-        files, _ = table_files(folder, version)
-        connection, view = self._connect(), f"{name}_{version}"
-        if files:
-            return connection.read_parquet(files, table_name=view)
-        # No rows, so no file.
-        return connection.create_table(
-            view, empty_table(folder, version), temp=True, overwrite=True
-        )
-
-    def _role(self) -> Role:
-        role = self.registers.roles.get(self.request.role)
-        known = "parameters/registers/roles.yaml"
-        if role is None:
-            raise Refused(f"role {self.request.role!r} is not in {known}; add it or choose another")
-        if "all" not in role.markets and self.id not in role.markets:
-            raise Refused(f"role {self.request.role!r} may not read {self.id}: {known}, `markets`")
-        if self.stage.purpose not in role.purposes:
-            what = f"role {self.request.role!r} may not work for {self.stage.purpose}"
-            raise Refused(f"{what}: {known}, `purposes`")
-        if role.expires and self.as_of > role.expires:
-            raise Refused(
-                f"role {self.request.role!r} expired on {role.expires}: {known}, `expires`"
-            )
-        return role
-
-    def _sources_of(self, name: str) -> list[str]:
-        """The canonical tables that a table was made from, through others too."""
-        if name in self.config.sources:
-            return [name]
-        commit = read_commit(self._folder(name), self.request.versions[name])
-        sources = json.loads(commit.get("sources", "[]"))
-        return [table for table in sources if table in self.config.sources]
-
-    def _check_licence(self, name: str, purpose: Purpose) -> None:
-        source = self.config.sources.get(name)
-        if source is None:  # derived: the licences of what it was made from go with it
-            for made_from in self._sources_of(name):
-                self._check_licence(made_from, purpose)
-            return
-        if reason := refusal(
-            self.registers.licences[source.licence],
-            purpose=purpose,
-            country=self.config.country,
-            today=self.project.today,
-        ):
-            where = f"parameters/registers/licences.yaml, {source.licence}"
-            raise Refused(f"{self.id}.{name}: {reason} ({where})")
-
-    def _restrict(self, name: str, table: ir.Table, role: Role) -> ir.Table:
-        import ibis
-
-        schema = TABLES.get(name)
-        if schema:
-            table = as_known(schema, table, self._has_come)
-            if schema.customer and schema.customer not in table.columns:
-                table = table.mutate(**{schema.customer: ibis.null("string")})  # nobody is known
-        customer = schema.customer if schema else "customer_id"
-        if customer and customer in table.columns:
-            if name != "consents":
-                table = self._with_consent(table, customer, self.stage.purpose)
-                owner = self.project.publisher(name)
-                if owner and name in owner.used_for:  # made to be used so, whoever reads it
-                    table = self._with_consent(table, customer, owner.used_for[name])
-            if name not in ("segments", "consents"):
-                table = self._in_segment(table, customer)
-        hidden = set(self.config.removed_columns.get(name, ()))
-        hidden |= set(role.hidden_columns.get(name, ()))
-        # A derived table carries columns of its inputs; a tag follows the column's name.
-        tags = {Tag(tag) for tag in role.hidden_tags}
-        tagged = (schema,) if schema else TABLES.values()
-        hidden |= {c.name for known in tagged for c in known.columns if c.tags & tags}
-        if dropped := hidden & set(table.columns):
-            table = table.drop(*dropped)
-        return table
-
-    def _in_segment(self, table: ir.Table, customer: str) -> ir.Table:
-        """Only the customers of this run's segment, if it is for one."""
-        if self.segment is None:
-            return table
-        members = self.table("segments")
-        members = members.filter(members.segment == self.segment)
-        return table.semi_join(members, table[customer] == members.customer_id)
 
     def consenting(self, table: ir.Table, purpose: Purpose) -> ir.Table:
         """The rows of a table whose customers agree to a further purpose, e.g. `activation`.
@@ -384,9 +245,8 @@ class Market(Pages):
                 the law asks for consent and there are no consents.
         """
         for name in self._used["tables"]:
-            for source in self._sources_of(name):
-                self._check_licence(source, purpose)
-        return self._with_consent(table, "customer_id", purpose)
+            check_licence(self._door, name, purpose)
+        return agreeing(self._door, table, "customer_id", purpose)
 
     def kept(self, name: str) -> Path:
         """A folder of the market's own, in its region, that outlives runs.
@@ -452,23 +312,9 @@ class Market(Pages):
         """
         append_to_register(self.project.root, register, entry)
 
-    def _with_consent(self, table: ir.Table, customer: str, purpose: Purpose) -> ir.Table:
-        rule = self.jurisdiction.consent[purpose]
-        if not self.has("consents"):
-            if rule == "opt_in":
-                raise Refused(
-                    f"{self.id}: {self.config.jurisdiction} asks for consent to {purpose} "
-                    "and there is no consents table; declare a source for it"
-                )
-            return table  # opt-out, and nobody has opted out
-        consents = self.table("consents")
-        consents = consents.filter(consents.purpose == purpose)
-        then = consents.filter(self._has_come(consents.decided_at))
-        return with_consent(table, customer, then, consents, rule=rule)
-
     def manifest(self) -> Manifest | None:
         """What the last ingest saw, kept and refused."""
-        return read_manifest(self.project.lake_dir, self.config.region, self.id)
+        return self._door.manifest()
 
     def unread(self, name: str) -> tuple[int, int]:
         """Rows of a table's deliveries that are in no total, and all rows in scope."""
@@ -491,45 +337,16 @@ class Market(Pages):
             return 0, 0
         schema = TABLES[name]
         customer = str(schema.customer)
-        known = as_known(schema, self._raw(name), self._has_come)
+        raw = read_snapshot(self._door, name)
+        known = as_known(schema, raw, lambda moment: has_come(self._door, moment))
         if customer not in known.columns:
             return 0, 0
-        everyone = self._in_segment(known, customer)
+        everyone = in_segment(self._door, known, customer)
         allowed = self.table(name)
         return (
             int(allowed[customer].nunique().execute()),
             int(everyone[customer].nunique().execute()),
         )
-
-    def _has_come(self, moment: ir.Value) -> ir.BooleanValue:
-        """Whether a day or an instant is not after `as_of` on the market's clock."""
-        import ibis
-
-        if moment.type().is_timestamp():
-            return moment < ibis.literal(self._end_of_as_of(), type="timestamp('UTC')")
-        return moment <= ibis.date(self.as_of.isoformat())
-
-    def _end_of_as_of(self) -> datetime:
-        """The first instant after `as_of` on the market's clock, in UTC."""
-        midnight = datetime.combine(self.as_of + timedelta(days=1), time(), ZoneInfo(self.zone))
-        return midnight.astimezone(ZoneInfo("UTC"))
-
-    def _connect(self) -> Any:
-        """An engine that can read below this market's root and nowhere else, for good."""
-        if self._connection is None:
-            import duckdb
-            import ibis
-
-            raw = duckdb.connect(config={"memory_limit": _ENGINE_MEMORY})
-            raw.execute("SET TimeZone='UTC'")
-            # Sums of doubles depend on the order of the parts; one order, one result.
-            raw.execute("SET preserve_insertion_order=true")
-            connection = ibis.duckdb.from_connection(raw)
-            raw.execute(f"SET allowed_directories=['{str(self.root).replace(chr(39), '')}/']")
-            raw.execute("SET enable_external_access=false")
-            raw.execute("SET lock_configuration=true")
-            self._connection = connection
-        return self._connection
 
     def _record(self) -> None:
         """Keep `used.json` beside the run's request true at every moment."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from insight_lib.door.rule import Refused
 from insight_lib.lake.links import set_aside
 from insight_lib.lake.store import (
     LakeError,
@@ -20,10 +21,6 @@ from insight_lib.lake.store import (
 )
 from insight_lib.market_model import MarketConfig
 from insight_lib.parameters import Project
-
-
-class Refused(PermissionError):
-    """A rule does not let this read happen; names the rule and where it is written."""
 
 
 @dataclass(frozen=True)

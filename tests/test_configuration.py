@@ -9,7 +9,7 @@ from datetime import date
 
 import pytest
 
-from insight_lib.lake.access import refusal
+from insight_lib.door.licence import refusal
 from insight_lib.parameters import load_project
 from insight_lib.registers import Licence
 from tests.conftest import ProjectFolder

@@ -320,7 +320,7 @@ def test_the_engine_reads_nothing_outside_the_market(
     other.write_text("a\n1\n")
     link = market.root / "link.csv"
     link.symlink_to(other)
-    connection = market._connect()
+    connection = market._door.engine
     for path in (other, market.root / ".." / ".." / "us" / "x.csv", link):
         with pytest.raises(Exception, match="(?i)permission|disabled"):
             connection.raw_sql(f"SELECT * FROM read_csv('{path}')")

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from insight_lib import features
 from insight_lib.demo import WORLDS, simulate_market
+from insight_lib.door.as_of import as_known
 from insight_lib.features.contact import engagement, engagement_weights
 from insight_lib.features.engagement import Engagement, estimate_engagement, touchpoint_counts
 from insight_lib.findings import Finding, TooFew, Verdict
-from insight_lib.lake.access import as_known
 from insight_lib.schema import TABLES
 from tests.cards import drawn, told
 
