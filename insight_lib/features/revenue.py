@@ -131,7 +131,8 @@ class Revenue(Compared):
 
     @property
     def is_driver_clear(self) -> bool:
-        return self.change.excludes(0)
+        """Whether revenue surely moved, and there is a driver to name."""
+        return self.driver is not None and self.change.excludes(0)
 
     @property
     def has_unread(self) -> bool:
