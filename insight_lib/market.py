@@ -23,7 +23,7 @@ from insight_lib.door.small_cell import for_others, refuse_nameless
 from insight_lib.door.snapshot import folder_of
 from insight_lib.door.snapshot import read as read_snapshot
 from insight_lib.lake.aggregates import read_aggregates, write_aggregate
-from insight_lib.lake.decisions import read_decisions
+from insight_lib.lake.decisions import append_decisions, read_decisions
 from insight_lib.lake.links import why_absent
 from insight_lib.lake.store import (
     LakeError,
@@ -269,13 +269,26 @@ class Market(Pages):
         Raises:
             Refused: The stage does not declare it under `reads_decisions`.
         """
+        self._check_subject(subject)
+        rows = read_decisions(self.root, subject)
+        return [row for row in rows if row["day"] <= self.as_of.isoformat()]
+
+    def _check_subject(self, subject: str) -> None:
         if subject not in self.stage.reads_decisions:
             raise Refused(
                 f"stage {self.stage.id} does not read decisions on {subject!r}; "
                 "declare it under `reads_decisions` in parameters/lifecycle.yaml"
             )
-        rows = read_decisions(self.root, subject)
-        return [row for row in rows if row["day"] <= self.as_of.isoformat()]
+
+    def add_decision(self, subject: str, row: Mapping[str, Any]) -> None:
+        """Keep what a person decided at the notebook on a subject, e.g. `reviews`.
+
+        Raises:
+            Refused: The stage does not declare it under `reads_decisions`.
+            LakeError: Another process holds the market for too long.
+        """
+        self._check_subject(subject)
+        append_decisions(self.root, subject, [row])
 
     def findings(self, *, before: bool = False) -> list[dict[str, Any]]:
         """Findings of this market's other stages, as published for `as_of`.

@@ -432,13 +432,15 @@ def _check(
 
 def _faults_of(card: Card, result: Any) -> Iterator[tuple[str, str, str, str]]:
     """Place, what is there, what should be, and what to do."""
+    row = next(iter(get_args(kind_of(result, "table"))), None)
     for place, text in card.texts():
         if digits := re.search(r"\d\S*", _literal(text)):
             yield place, repr(digits[0]), "no typed digit", "take the number from the result"
+        of_row = place.startswith("clauses.") and not kind_of(result, place.split(".")[1])
         for _, name, style, _ in string.Formatter().parse(text):
             if name is not None and name not in card.clauses:
-                yield from ((place, *f) for f in _field_faults(result, name, style or ""))
-    row = next(iter(get_args(kind_of(result, "table"))), None)
+                owner = row if of_row else result
+                yield from ((place, *f) for f in _field_faults(owner, name, style or ""))
     for field, words in card.clauses.items():
         kind = kind_of(result, field) or kind_of(row, field)
         yield from _cases_faults(f"clauses.{field}", words, kind, field)

@@ -499,6 +499,8 @@ def test_decisions_count_from_their_day(folder: ProjectFolder) -> None:
     prepare(folder, lines("a"))
     with pytest.raises(Refused, match="reads_decisions"):
         open_test(folder).decisions("models")
+    with pytest.raises(Refused, match="reads_decisions"):
+        open_test(folder).add_decision("models", {})
     with_own_table(folder)
     root = open_test(folder).root
     rows = [{"day": "2024-05-01", "action": "promote"}, {"day": "2024-06-01", "action": "back"}]
@@ -506,6 +508,8 @@ def test_decisions_count_from_their_day(folder: ProjectFolder) -> None:
     assert open_test(folder, as_of="2024-05-31").decisions("models") == rows[:1]
     assert open_test(folder).decisions("models") == rows
     assert open_test(folder).decisions("reviews") == []
+    open_test(folder).add_decision("reviews", {"day": "2024-05-01", "verdict": "release"})
+    assert [row["verdict"] for row in open_test(folder).decisions("reviews")] == ["release"]
 
 
 def test_a_segment_of_a_market_with_consents_opens(folder: ProjectFolder) -> None:

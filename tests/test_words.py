@@ -77,11 +77,11 @@ late:
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModuleType]:
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    def make(card: str = CARD, **others: str) -> ModuleType:
+    def make(card: str = CARD, code: str = CODE, **others: str) -> ModuleType:
         name = "invented" + "".join(chr(97 + int(digit)) for digit in str(next(NUMBERS)))
         folder = tmp_path / name
         folder.mkdir()
-        (folder / "__init__.py").write_text(CODE)
+        (folder / "__init__.py").write_text(code)
         (folder / "words.yaml").write_text(card)
         for language, text in others.items():
             (folder / f"words.{language}.yaml").write_text(text)
@@ -231,6 +231,25 @@ late:
     wrong = stage(de=german.replace("{names}", "{namen}"))
     with pytest.raises(CardFaults, match=r"words\.de\.yaml:2"):
         read_words(wrong, "de")
+
+
+def test_a_column_may_be_words_around_fields_of_its_row(stage: Callable[..., ModuleType]) -> None:
+    code = CODE.replace(
+        "    share: Estimate\n\n",
+        "    share: Estimate\n    size: Literal['few', 'many'] = 'few'\n\n",
+        1,
+    )
+    card = CARD.replace(
+        "  table:", '    size: {few: hardly any, many: "{share} of all"}\n  table:'
+    ).replace("share: Late}", "size: Late}")
+    module = stage(card, code=code)
+    share = Estimate(value=0.25, lower=0.2, upper=0.31, unit="share", n=80, as_of=AS_OF, method="m")
+    rows = [module.Row(name=Name("Ulm"), share=share, size=size) for size in ("few", "many")]
+    table = read_words(module).table("late", result(module, table=tuple(rows)), run_of("segments"))
+    assert table is not None
+    assert [row[1] for row in table.rows] == ["hardly any", "25% of all"]
+    with pytest.raises(CardFaults, match="did you mean share"):
+        read_words(stage(card.replace("{share} of all", "{shar} of all"), code=code))
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -1,11 +1,9 @@
-"""Who is scored by what, what waits for a person, where a model may run: in sentences."""
+"""Which model is in use, and where it may run: in sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date
-
-import pandas as pd
 
 from insight_lib.findings import (
     Check,
@@ -13,218 +11,15 @@ from insight_lib.findings import (
     Measured,
     Prose,
     Table,
-    Tile,
-    Tiles,
     Verdict,
     counted,
     format_number,
 )
-from insight_lib.prediction.chain import Rung, Scored, WhyAnswer
 from insight_lib.prediction.deployment import Deployment
 from insight_lib.prediction.registry import Decided, Event, LiveModel
-from insight_lib.prediction.review import Agreement, Split, Stakes
 
 _FEATURES = ("customer_features", "transactions")
-_RUNG_WORDS = {
-    "local": "the market's own model",
-    "pooled": "what other markets know",
-    "rule": "a rule of thumb",
-}
 _KINDS = {"on_premise": "on our own machines", "hybrid": "in part with us", "cloud": "cloud"}
-
-
-def describe_rungs(scored: Sequence[Scored], titles: Mapping[str, str], *, as_of: date) -> Check:
-    """Which rung scores customers, over all targets."""
-    n = sum(len(one.log) for one in scored)
-    local = sum(one.counts.get("local", 0) for one in scored)
-    share = Measured(value=local / n if n else 0.0, unit="share", n=n, as_of=as_of)
-    lower = [one for one in scored if one.first_rung.name != "local"]
-    if lower:
-        worst = lower[0]
-        advice = Prose(
-            "{title}: {reason}. Treat these scores as a first guess until the own model is back.",
-            title=titles[worst.target].capitalize(),
-            reason=worst.rungs[0].reason,
-        )
-    else:
-        advice = Prose("Every score says in the log which model gave it, and why that one.")
-    return Check(
-        id="decisions.rungs",
-        rows=("M5.5",),
-        statement=Prose("{share} of scores come from the market's own models.", share=share),
-        verdict=Verdict.REVIEW if lower else Verdict.PASS,
-        owner="analyst",
-        evidence=_FEATURES,
-        value=share,
-        so_what=advice,
-        weight=3,
-    )
-
-
-def rungs_table(
-    scored: Sequence[Scored], titles: Mapping[str, str], *, minimum_cell_size: int
-) -> Table:
-    """Customers by question and rung, with the reason of the first rung that scores."""
-
-    def cell(count: int) -> str:
-        return f"under {minimum_cell_size}" if 0 < count < minimum_cell_size else f"{count:,}"
-
-    return Table(
-        title="Who is scored by what",
-        columns=("Customers who", *(w.capitalize() for w in _RUNG_WORDS.values()), "Why"),
-        rows=tuple(
-            (
-                titles[one.target],
-                *(cell(one.counts.get(rung, 0)) for rung in _RUNG_WORDS),
-                "; ".join(dict.fromkeys(r.reason for r in _tried(one))),
-            )
-            for one in scored
-        ),
-        note="A rung scores only whom the rungs before it cannot.",
-    )
-
-
-def _tried(one: Scored) -> list[Rung]:
-    """The rungs down to the first that scores."""
-    stop = one.rungs.index(one.first_rung)
-    return list(one.rungs[: stop + 1])
-
-
-def describe_log(log: pd.DataFrame, answers: Sequence[WhyAnswer], *, as_of: date) -> Check:
-    """Whether every score is logged with its reason, and can be made again from the log."""
-    n = len(log)
-    silent = int((log["reason"].str.strip() == "").sum())
-    wrong = [answer for answer in answers if answer.faults]
-    tried = counted(len(answers), n, as_of)
-    if wrong:
-        statement = Prose(
-            "{wrong} of {tried} logged scores cannot be made again.",
-            wrong=counted(len(wrong), n, as_of),
-            tried=tried,
-        )
-        advice = Prose("Do not use this page's scores: {fault}.", fault=wrong[0].faults[0])
-    else:
-        statement = Prose(
-            "All {n} scores are logged with their reason; {tried} tried again came out the same.",
-            n=counted(n, n, as_of),
-            tried=tried,
-        )
-        advice = Prose("Ask why a customer was scored so on a day, and the log answers.")
-    return Check(
-        id="decisions.log",
-        rows=("M5.8",),
-        statement=statement,
-        verdict=Verdict.FAIL if wrong or silent else Verdict.PASS,
-        owner="analyst",
-        evidence=_FEATURES,
-        so_what=advice,
-    )
-
-
-def describe_review(split: Split, *, stakes: Stakes, currency: str, as_of: date) -> Finding:
-    """What waits for a person, and that nothing of it has left."""
-    n = len(split.released) + len(split.queue) + len(split.rejected)
-    waiting = len(split.queue)
-    amount = Measured(
-        value=float(split.queue["stakes_amount"].abs().sum()), unit=currency, n=waiting, as_of=as_of
-    )
-    if not waiting:
-        return Finding(
-            id="decisions.review",
-            rows=("M5.6",),
-            statement=Prose(
-                "No score waits for a person; {n} may leave.",
-                n=counted(len(split.released), n, as_of),
-            ),
-            verdict=Verdict.DOES_NOT_MATTER,
-            owner="crm-lead",
-            evidence=_FEATURES,
-            value=counted(0, n, as_of),
-            so_what=Prose(
-                "{reviewed} of them were released by a person, {rejected} were rejected and stay.",
-                reviewed=counted(split.n_reviewed, n, as_of),
-                rejected=counted(len(split.rejected), n, as_of),
-            ),
-            weight=2,
-        )
-    return Finding(
-        id="decisions.review",
-        rows=("M5.6",),
-        statement=Prose(
-            "{waiting} scores wait for a person; {amount} is at stake in them.",
-            waiting=counted(waiting, n, as_of),
-            amount=amount,
-        ),
-        verdict=Verdict.MATTERS,
-        owner="crm-lead",
-        evidence=_FEATURES,
-        value=counted(waiting, n, as_of),
-        good="down",
-        so_what=Prose(
-            "Decide on them, the largest first: from {limit} at stake a score does not leave "
-            "before a person releases it.",
-            limit=Measured(value=stakes.smallest_amount, unit=currency, n=n, as_of=as_of),
-        )
-        if stakes.smallest_amount is not None
-        else Prose(
-            "Declare the amount from which on a person decides in {currency}, or exchange rates: "
-            "until then every score waits.",
-            currency=currency,
-        ),
-        weight=5,
-    )
-
-
-def review_tiles(split: Split, *, as_of: date) -> Tiles:
-    """Customers all of whose scores may leave, of whom one waits, and of whom one is rejected."""
-    waiting, rejected = set(split.queue["customer_id"]), set(split.rejected["customer_id"])
-    everyone = {*split.released["customer_id"], *waiting, *rejected}
-    n = len(everyone)
-    parts = {
-        "All scores may leave": n - len(waiting | rejected),
-        "A score waits for a person": len(waiting),
-        "A score was rejected": len(rejected),
-    }
-    return Tiles(
-        tuple(
-            Tile(
-                label=label,
-                value=Measured(value=k / n if n else 0.0, unit="share", n=n, as_of=as_of),
-            )
-            for label, k in parts.items()
-        )
-    )
-
-
-def describe_agreement(result: Agreement, *, smallest_kappa: float) -> Check:
-    """How people and the model get on."""
-    kappa = result.kappa
-    if kappa.lower >= smallest_kappa:
-        verdict, advice = Verdict.PASS, "People and model see the same; a sample would do."
-    elif kappa.upper < smallest_kappa:
-        verdict = Verdict.FAIL
-        advice = "Read the reasons that people gave: the model misses what they know."
-    else:
-        verdict, advice = Verdict.REVIEW, "Decide on more scores, then it shows."
-    return Check(
-        id="decisions.agreement",
-        rows=("M5.6",),
-        statement=Prose(
-            "People and model agree on {agreed} of reviewed scores (likely {agreed:range}).",
-            agreed=result.agreed,
-        ),
-        verdict=verdict,
-        owner="insight-lead",
-        evidence=_FEATURES,
-        value=kappa,
-        target=Measured(value=smallest_kappa, unit="index", n=kappa.n, as_of=kappa.as_of),
-        good="up",
-        so_what=Prose(
-            "{advice} Beyond chance the agreement is {kappa} (likely {kappa:range}).",
-            advice=advice,
-            kappa=kappa,
-        ),
-    )
 
 
 def describe_promotion(

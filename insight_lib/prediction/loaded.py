@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from insight_lib.market_view import MarketView
@@ -13,8 +14,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import ibis.expr.types as ir
+    import pandas as pd
 
     from insight_lib.parameter_model import PredictionParameters
+    from insight_lib.registers import Purpose
     from insight_lib.run import Run
 
 
@@ -26,6 +29,18 @@ class Keeper(MarketView, Protocol):
 
     def kept(self, name: str) -> Path:
         """A folder of the market's own that outlives runs."""
+
+    @property
+    def segment(self) -> str | None: ...
+
+    def aggregates(self, name: str) -> pd.DataFrame:
+        """What other markets gave last."""
+
+    def consenting(self, table: ir.Table, purpose: Purpose) -> ir.Table:
+        """The rows of a table whose customers agree to a purpose."""
+
+    def add_decision(self, subject: str, row: Mapping[str, Any]) -> None:
+        """Keep what a person decided on a subject."""
 
     def decisions(self, subject: str) -> list[dict[str, Any]]:
         """What people decided by the end of `as_of` on a subject."""
@@ -42,7 +57,7 @@ def plan(market: MarketView) -> Plan:
     return Plan.of(market.parameters)
 
 
-def agreed(
+def trade(
     market: MarketView, transactions: ir.Table | None = None, contracts: ir.Table | None = None
 ) -> dict[str, ir.Table]:
     """Orders, contracts or both, by name; where there is neither, orders without a row."""
@@ -52,7 +67,7 @@ def agreed(
 
 
 def sources(
-    agreed: dict[str, ir.Table],
+    trade: dict[str, ir.Table],
     products: ir.Table | None = None,
     customers: ir.Table | None = None,
     interactions: ir.Table | None = None,
@@ -65,7 +80,7 @@ def sources(
         "interactions": interactions,
         "payments": payments,
     }
-    return agreed | {name: table for name, table in found.items() if table is not None}
+    return trade | {name: table for name, table in found.items() if table is not None}
 
 
 def targets(

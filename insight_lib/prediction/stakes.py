@@ -14,7 +14,7 @@ from datetime import date
 import numpy as np
 import pandas as pd
 
-from insight_lib.findings import Check, Estimate, Measured, Prose, TooFew, Verdict
+from insight_lib.findings import Estimate, TooFew
 from insight_lib.prediction.board import estimate_ranking, reliability
 from insight_lib.prediction.chain import Scored, rule_document
 from insight_lib.prediction.document import Document
@@ -100,48 +100,6 @@ def _learned(stayed: Sequence[Snapshot], value: Target, *, as_of: date, seed: in
         features = pd.concat([s.features for s in stayed])
         labels = pd.concat([s.labels[value.id] for s in stayed])
         return rule_document(features, labels, target=value, as_of=as_of)
-
-
-def describe_stakes(result: SpendIfKept, *, largest_gap: float, as_of: date) -> Check:
-    """Whether what is at stake may be taken as an amount, tried on the last period."""
-    ratio = result.ratio
-    if ratio is None:
-        return Check(
-            id="decisions.stakes",
-            rows=("C4.7",),
-            statement=Prose(
-                "What a customer is worth who stays has not been tried on a later day."
-            ),
-            verdict=Verdict.REVIEW,
-            owner="analyst",
-            evidence=("transactions",),
-            so_what=Prose("Use the order of the list, not its amounts, until a period has passed."),
-        )
-    is_on = ratio.lower > 1 - largest_gap and ratio.upper < 1 + largest_gap
-    top = result.tenths.iloc[-1]
-    return Check(
-        id="decisions.stakes",
-        rows=("C4.7",),
-        statement=Prose(
-            "Customers who stayed spent {ratio:full} times what was said of them.", ratio=ratio
-        ),
-        verdict=Verdict.PASS if is_on else Verdict.REVIEW,
-        owner="analyst",
-        evidence=("transactions",),
-        value=ratio,
-        so_what=Prose(
-            "{advice} The tenth with most at stake spent {top} times what was said.",
-            advice="Amounts at stake may be planned by."
-            if is_on
-            else "Use the order of the list, not its amounts.",
-            top=Measured(
-                value=float(top["observed"] / top["expected"]) if top["expected"] > 0 else 0.0,
-                unit="ratio",
-                n=int(top["n"]),
-                as_of=as_of,
-            ),
-        ),
-    )
 
 
 def refuse_guessing(

@@ -16,6 +16,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -60,7 +61,8 @@ class Channel:
         return min(n_customers, math.floor(self.hours * 60 / self.minutes_per_contact + 1e-9))
 
 
-RULES = ("no consent", "contacted lately", "contacted often enough", "open complaint")
+RuleName = Literal["no consent", "contacted lately", "contacted often enough", "open complaint"]
+RULES: tuple[RuleName, ...] = get_args(RuleName)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +77,7 @@ class ContactRules:
 class RuleCount:
     """Customers that a rule removes, and those that no other rule would have removed."""
 
-    rule: str
+    rule: RuleName
     removed: Measured
     removed_alone: Measured
 
@@ -91,7 +93,7 @@ class Eligibility:
     customers: tuple[str, ...]
     n_all: int
     rules: tuple[RuleCount, ...]
-    not_recorded: tuple[str, ...] = ()
+    not_recorded: tuple[RuleName, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +155,7 @@ def apply_contact_rules(
         values = customers[column].astype("boolean").fillna(missing)
         return values.to_numpy(dtype=bool)
 
-    broken = {"no consent": ~flag("has_consent", False)}
+    broken: dict[RuleName, NDArray[np.bool_]] = {"no consent": ~flag("has_consent", False)}
     if "days_since_contact" in customers:
         since = customers["days_since_contact"].to_numpy(dtype=float, na_value=np.inf)
         broken["contacted lately"] = since < rules.rest_days

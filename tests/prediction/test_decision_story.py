@@ -9,28 +9,24 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from insight_lib.findings import Estimate, Verdict
+from insight_lib import prediction
+from insight_lib.findings import Estimate, Finding, Verdict
 from insight_lib.prediction.chain import Rung, Scored, WhyAnswer
-from insight_lib.prediction.decision_charts import chart_rungs, chart_stakes
 from insight_lib.prediction.decision_story import (
     deployment_table,
-    describe_agreement,
     describe_deployment,
-    describe_log,
     describe_promotion,
-    describe_review,
-    describe_rungs,
     history_table,
-    review_tiles,
-    rungs_table,
 )
 from insight_lib.prediction.deployment import Residency, Site, advise_deployment
 from insight_lib.prediction.registry import Decided, Event, LiveModel
+from insight_lib.prediction.released import agreed, review_of, stakes_of
 from insight_lib.prediction.review import Agreement, Split, Stakes, add_stakes, split_released
+from insight_lib.prediction.scoring import Rungs, log_held, rungs_of
+from tests.cards import drawn, run_of, tabled, told
 
 AS_OF = date(2024, 12, 31)
 TITLES = {"lapse": "stop ordering", "value": "spend"}
-LABELS = {"market": "Testland · shop", "source": "customer_features; to 2024-12-31."}
 DOCUMENT: dict[str, Any] = {"inputs": [], "target": "lapse"}
 
 
@@ -71,19 +67,25 @@ def split(n_waiting: int, n_free: int = 60) -> Split:
     return split_released(frame, [], stakes=stakes)
 
 
+def chain(*scored: Scored) -> Rungs:
+    return rungs_of(scored, TITLES, run_of("prediction"))
+
+
 @pytest.mark.row("M5.5")
 def test_a_lower_rung_is_said_with_its_reason() -> None:
-    fine = describe_rungs([scored("lapse", local=100)], TITLES, as_of=AS_OF)
+    fine = told(prediction, "rungs", chain(scored("lapse", local=100)))
     assert fine.verdict is Verdict.PASS
     assert str(fine.statement) == "100% of scores come from the market's own models."
-    chain = [scored("lapse", local=100), scored("value", local=0, rule=300)]
-    worse = describe_rungs(chain, TITLES, as_of=AS_OF)
+    lower = chain(scored("lapse", local=100), scored("value", local=0, rule=300))
+    worse = told(prediction, "rungs", lower)
     assert worse.verdict is Verdict.REVIEW
     assert str(worse.statement).startswith("25%")
     assert str(worse.so_what).startswith("Spend: no local model is live.")
-    table = rungs_table(chain, TITLES, minimum_cell_size=10)
+    table = tabled(prediction, "rungs", lower)
+    assert table is not None
     assert table.rows[1] == ("spend", "0", "0", "300", "no local model is live; rule")
-    few = rungs_table([scored("lapse", local=93, rule=7)], TITLES, minimum_cell_size=10)
+    few = tabled(prediction, "rungs", chain(scored("lapse", local=93, rule=7)))
+    assert few is not None
     assert few.rows[0][1:4] == ("93", "0", "under 10")
 
 
@@ -104,45 +106,52 @@ def answer(*faults: str) -> WhyAnswer:
 @pytest.mark.row("M5.8")
 def test_a_score_that_cannot_be_made_again_fails_the_log() -> None:
     log = scored("lapse", local=100).log
-    assert describe_log(log, [answer()], as_of=AS_OF).verdict is Verdict.PASS
-    failed = describe_log(log, [answer(), answer("it was changed")], as_of=AS_OF)
+
+    def held(log: pd.DataFrame, *answers: WhyAnswer) -> Finding:
+        return told(prediction, "made_again", log_held(log, answers))
+
+    assert held(log, answer()).verdict is Verdict.PASS
+    failed = held(log, answer(), answer("it was changed"))
     assert failed.verdict is Verdict.FAIL
     assert str(failed.statement) == "1 of 2 logged scores cannot be made again."
     assert "it was changed" in str(failed.so_what)
-    assert describe_log(log.assign(reason=" "), [answer()], as_of=AS_OF).verdict is Verdict.FAIL
+    silent = held(log.assign(reason=" "), answer())
+    assert silent.verdict is Verdict.FAIL
+    assert str(silent.statement) == "100 of 100 scores are logged without a reason."
 
 
 @pytest.mark.row("M5.6")
 def test_the_queue_is_said_without_names() -> None:
-    stakes = Stakes(smallest_amount=100.0)
-    found = describe_review(split(20), stakes=stakes, currency="EUR", as_of=AS_OF)
+    def said(n: int, least: float | None = 100.0) -> Finding:
+        limits = Stakes(smallest_amount=least)
+        result = review_of(split(n), limits, currency="EUR", as_of=AS_OF)
+        return told(prediction, "review", result)
+
+    found, none = said(20), said(0)
     assert str(found.statement) == "20 scores wait for a person; €10,000 is at stake in them."
     assert found.verdict is Verdict.MATTERS
-    none = describe_review(split(0), stakes=stakes, currency="EUR", as_of=AS_OF)
+    assert "from €100 at stake" in str(found.so_what)
+    assert "until then every score waits" in str(said(20, None).so_what)
     assert none.verdict is Verdict.DOES_NOT_MATTER
-    tiles = review_tiles(split(20), as_of=AS_OF)
-    assert [t.value.value for t in tiles.tiles] == [0.75, 0.25, 0.0]
-    assert tiles.tiles[0].value.n == 80
-    chart = chart_stakes(split(20), minimum_cell_size=10, currency="EUR", as_of=AS_OF, **LABELS)
+    shares = prediction.shares(split(20), run_of("prediction"))
+    assert [s.value.value for s in shares] == [0.75, 0.25, 0.0]
+    assert shares[0].value.n == 80
+    at_stake = stakes_of(split(20), smallest=10, currency="EUR", as_of=AS_OF)
+    chart = drawn(prediction, "at_stake", at_stake)
     assert chart is not None
     # 20 scores of 500 against 60 of 5.
     assert str(chart.title).startswith("97.1%")
     for item in (found, none):
         assert '"c1"' not in json.dumps(item.to_json())
-    assert (
-        chart_stakes(split(9), minimum_cell_size=10, currency="EUR", as_of=AS_OF, **LABELS) is None
-    )
+    assert stakes_of(split(9), smallest=10, currency="EUR", as_of=AS_OF) is None
 
 
 def test_the_chart_of_rungs_is_drawn_where_rungs_differ() -> None:
-    def chart(*chain: Scored):
-        return chart_rungs(chain, TITLES, minimum_cell_size=10, as_of=AS_OF, **LABELS)
-
-    assert chart(scored("lapse", local=100)) is None
-    drawn = chart(scored("lapse", local=75, rule=25))
-    assert drawn is not None
-    assert str(drawn.title) == "75% of scores come from the market's own models"
-    assert chart(scored("lapse", local=0, rule=25)) is not None
+    assert drawn(prediction, "rungs", chain(scored("lapse", local=100))) is None
+    chart = drawn(prediction, "rungs", chain(scored("lapse", local=75, rule=25)))
+    assert chart is not None
+    assert str(chart.title) == "75% of scores come from the market's own models"
+    assert drawn(prediction, "rungs", chain(scored("lapse", local=0, rule=25))) is not None
 
 
 def kappa(lower: float, upper: float) -> Agreement:
@@ -159,7 +168,8 @@ def kappa(lower: float, upper: float) -> Agreement:
     [(0.6, 0.8, Verdict.PASS), (0.2, 0.5, Verdict.REVIEW), (0.0, 0.3, Verdict.FAIL)],
 )
 def test_agreement_has_three_endings(lower: float, upper: float, verdict: Verdict) -> None:
-    assert describe_agreement(kappa(lower, upper), smallest_kappa=0.4).verdict is verdict
+    result = agreed(kappa(lower, upper), smallest_kappa=0.4)
+    assert told(prediction, "agreement", result).verdict is verdict
 
 
 @pytest.mark.row("C4.5")

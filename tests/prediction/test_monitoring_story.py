@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from insight_lib import prediction
@@ -25,29 +24,14 @@ from insight_lib.prediction.registry import Decided
 from insight_lib.prediction.root_cause import RootCause
 from insight_lib.prediction.shifts import Shifts, inputs_missing, inputs_moved, scores_moved
 from insight_lib.prediction.snapshots import Target
-from insight_lib.prediction.targeting import ContactRules, apply_contact_rules
-from insight_lib.prediction.targeting_story import (
-    channels_table,
-    chart_plans,
-    describe_hit_rate,
-    describe_hours,
-    describe_recommendations,
-    describe_rules,
-    describe_targeting,
-    describe_tiers,
-    offers_table,
-    rules_table,
-)
 from insight_lib.prediction.triggers import Retrain, Trigger, due
 from insight_lib.prediction.watch import Learned, Watched, rolled_back
 from insight_lib.prose import Name
 from insight_lib.words import read_words
 from tests.cards import drawn, run_of, tabled, told
-from tests.prediction import test_recommend as offers
 from tests.prediction.test_drift import frames
 from tests.prediction.test_performance import surprise
 from tests.prediction.test_root_cause import planted
-from tests.prediction.test_targeting import MAIL, PHONE, planned
 from tests.prediction.test_triggers import LIMITS, triggers
 
 AS_OF = date(2024, 12, 31)
@@ -241,42 +225,6 @@ def test_a_model_taken_out_of_use_is_said_with_what_scores_instead() -> None:
     assert "Model aaaaaa scores again" in said(rollback("a" * 16, is_done=True))
     assert "the rule scores until" in said(rollback(None, is_done=True))
     assert rollback("b" * 16, is_done=False).verdict is Verdict.PASS
-
-
-def test_a_plan_is_told_with_its_comparisons() -> None:
-    plan = planned(PHONE, MAIL, days_since_last_order=pd.Series(dtype=float))
-    assert "by lot" in said(describe_targeting(plan))
-    assert "One more hour of Phone" in said(describe_hours(plan))
-    assert describe_hours(planned(MAIL)) is None
-    assert [row[2] for row in channels_table(plan).rows] == ["all", "3"]
-    assert "The best plan brings" in str(chart_plans(plan, **LABELS).title)
-    customers = pd.DataFrame(
-        {
-            "has_consent": [True, False, True],
-            "days_since_contact": [None, None, None],
-            "n_contacts": [0, 0, 0],
-            "has_open_complaint": [False, False, False],
-        },
-        index=list("abc"),
-    )
-    rules = apply_contact_rules(customers, ContactRules(rest_days=7, most_contacts=2), as_of=AS_OF)
-    assert "2 of 3 customers may be contacted" in said(describe_rules(rules, as_of=AS_OF))
-    assert rules_table(rules, minimum_cell_size=10).rows[0][1] == "under 10"
-
-
-def test_offers_are_told_with_stock_tiers_and_hits() -> None:
-    result = offers.made(1)
-    assert "in stock on 31 December 2024" in said(describe_recommendations(result, as_of=AS_OF))
-    tiers = describe_tiers(result)
-    assert tiers is not None
-    assert tiers.verdict is Verdict.PASS
-    assert describe_tiers(offers.made(1, 0.1)) is not None
-    table = offers_table(result, {"p00": "Scarf"}, minimum_cell_size=10)
-    assert all(int(row[1]) >= 10 for row in table.rows)
-    before, after = offers.purchases(1, n=300), offers.purchases(2, n=300)
-    items = before[["customer_id", "product_id"]]
-    same = offers.estimate_hit_rate(items, items, after, as_of=AS_OF)
-    assert describe_hit_rate(same).verdict is Verdict.CANNOT_TELL
 
 
 @pytest.mark.case("130b")

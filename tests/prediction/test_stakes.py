@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from insight_lib import prediction
 from insight_lib.findings import TooFew, Verdict
 from insight_lib.parameter_model import Amount
 from insight_lib.prediction.chain import Rung, Scored, rule_document
+from insight_lib.prediction.contacting import tried
 from insight_lib.prediction.currency import in_currency
 from insight_lib.prediction.deployment import Site, sites_of
 from insight_lib.prediction.review import (
@@ -23,10 +25,10 @@ from insight_lib.prediction.review import (
 )
 from insight_lib.prediction.snapshots import Snapshot, Target
 from insight_lib.prediction.stakes import (
-    describe_stakes,
     estimate_spend_if_kept,
     refuse_guessing,
 )
+from tests.cards import told
 
 AS_OF = date(2025, 12, 31)
 VALUE = Target(
@@ -64,14 +66,16 @@ def test_leaving_is_counted_once() -> None:
     for tenth in np.array_split(late.sort_values().index, 10):
         assert kept.amount[tenth].sum() == pytest.approx(truth[tenth].sum(), rel=0.15)
     assert kept.ratio.lower < 1 < kept.ratio.upper
-    assert describe_stakes(kept, largest_gap=0.15, as_of=AS_OF).verdict is Verdict.PASS
+    result = tried(kept, largest_gap=0.15, as_of=AS_OF)
+    assert told(prediction, "stakes", result).verdict is Verdict.PASS
 
 
 @pytest.mark.case("123")
 def test_amounts_that_were_never_tried_are_not_planned_by() -> None:
     kept = estimate_spend_if_kept(KNOWN[:1], TODAY, VALUE, leaving="lapse", as_of=AS_OF, seed=1)
     assert kept.ratio is None
-    assert describe_stakes(kept, largest_gap=0.1, as_of=AS_OF).verdict is Verdict.REVIEW
+    result = tried(kept, largest_gap=0.1, as_of=AS_OF)
+    assert told(prediction, "stakes", result).verdict is Verdict.REVIEW
 
 
 @pytest.mark.case("24")

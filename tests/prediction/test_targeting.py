@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from insight_lib import prediction
 from insight_lib.findings import TooFew
+from insight_lib.prediction.contacting import rules_of
 from insight_lib.prediction.performance import Recalibration
 from insight_lib.prediction.targeting import (
     Channel,
@@ -23,7 +25,7 @@ from insight_lib.prediction.targeting import (
     choose_contacts,
     estimate_targeting,
 )
-from insight_lib.prediction.targeting_story import describe_rules, rules_table
+from tests.cards import tabled, told
 from tests.truth.helpers import assert_coverage, over_seeds
 
 AS_OF = date(2024, 12, 31)
@@ -159,10 +161,13 @@ def test_what_is_not_recorded_is_not_nought() -> None:
     found = apply_contact_rules(customers, ContactRules(rest_days=14, most_contacts=4), as_of=AS_OF)
     assert found.customers == ("a",)
     assert found.not_recorded == ("contacted lately", "contacted often enough", "open complaint")
-    told = str(describe_rules(found, as_of=AS_OF).so_what)
-    assert "rest between two contacts cannot bite" in told
-    assert "Complaints are not recorded" in told
-    rows = {row[0]: row[1] for row in rules_table(found, minimum_cell_size=10).rows}
+    rules = rules_of(found, smallest=10, as_of=AS_OF)
+    advice = str(told(prediction, "rules", rules).so_what)
+    assert "rest between two contacts cannot bite" in advice
+    assert "Complaints are not recorded" in advice
+    table = tabled(prediction, "rules", rules)
+    assert table is not None
+    rows = {row[0]: row[1] for row in table.rows}
     assert rows["Was contacted a short time ago"] == "not recorded"
 
 
