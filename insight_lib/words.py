@@ -20,7 +20,7 @@ from datetime import date, timedelta
 from enum import Enum
 from functools import cache, cached_property
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import Field, field_validator
@@ -84,7 +84,10 @@ class ChartWords(Model):
 
 
 class TableWords(Model):
-    """Around the result's `table`: headings by field of its rows; columns without values go."""
+    """Around the result's `table`: headings by field of its rows; columns without values go.
+
+    `share:range` is the field in a style.
+    """
 
     title: str
     columns: dict[str, str]
@@ -106,14 +109,15 @@ class Card(Ending):
 
     Attributes:
         rows: Of the lifecycle, that it answers.
-        id: Of the finding, where it is not called as the analysis is.
+        id: Of the finding, where it is not called as the analysis is; `{key}.choice` where the
+            key does not come last.
         what: Start of "… cannot be measured here"; a card without it keeps silent then.
         takes: What it would take, where the analysis itself does not know better.
         cases: By the result's `case`; text alone is the next step.
         clauses: By field, the words that each of its values puts in the field's place.
     """
 
-    id: Id | None = None
+    id: str | None = Field(default=None, pattern=r"^[a-z0-9_.{}]+$")
     rows: tuple[str, ...] = ()
     what: str | None = None
     takes: str | None = None
@@ -174,8 +178,11 @@ class Words:
 
     def id(self, name: str, result: Any, run: Run[Any]) -> str:
         """Of the finding of a result, or of its absence: stage, analysis, key."""
-        own = self.cards[name].id or name
-        return ".".join(filter(None, (run.stage, own, getattr(result, "key", None))))
+        own, key = self.cards[name].id or name, getattr(result, "key", None)
+        if "{" not in own:
+            return ".".join(filter(None, (run.stage, own, key)))
+        fields = {n: getattr(result, n, None) or "" for _, n, _, _ in _parsed(own) if n}
+        return f"{run.stage}.{own.format(**fields).strip('.')}"
 
     def finding(self, name: str, result: Any, run: Run[Any], tables: tuple[str, ...]) -> Finding:
         """A result in words.
@@ -216,12 +223,11 @@ class Words:
     ) -> Finding:
         """That an analysis has no answer here, why, and what it would take."""
         card = self.cards[name]
+        what = _Sayer(card, SimpleNamespace(**result.known), run, self.written_in)(card.what or "")
         return Finding(
             id=self.id(name, result, run),
             rows=card.rows,
-            statement=Prose(
-                "{what} cannot be measured here: {why}.", what=card.what or "", why=result.why
-            ),
+            statement=Prose("{what} cannot be measured here: {why}.", what=what, why=result.why),
             verdict=Verdict.NOT_MEASURABLE,
             owner="data-engineer",
             evidence=tables,
@@ -259,7 +265,7 @@ class Words:
         headings = {
             column: heading
             for column, heading in card.table.columns.items()
-            if any(getattr(row, column) is not None for row in rows)
+            if any(getattr(row, column.partition(":")[0]) is not None for row in rows)
         }
         cells = [_Sayer(card, row, run, self.written_in).cell for row in rows]
         return Table(
@@ -297,7 +303,7 @@ class _Sayer:
         self._card, self._result, self._run, self._tongue = card, result, run, written_in
 
     def __call__(self, template: str) -> Prose:
-        names = {n for _, n, _, _ in string.Formatter().parse(template) if n is not None}
+        names = {n for _, n, _, _ in _parsed(template) if n is not None}
         values = {name: self._value(name) for name in names}
         return Prose(template, self._tongue, **values)
 
@@ -309,12 +315,13 @@ class _Sayer:
             return None
         return value if isinstance(value, Measured) else self._counted(value)
 
-    def cell(self, name: str) -> str:
-        """A field as it stands in a table."""
+    def cell(self, column: str) -> str:
+        """A field as it stands in a table, in its style."""
+        name, _, style = column.partition(":")
         if self.field(name) is None:
             return "–"
         value = self._value(name)
-        style = "full" if isinstance(value, Estimate) else ""
+        style = style or ("full" if isinstance(value, Estimate) else "")
         return format_value(value, style, written_in=self._tongue)
 
     def _value(self, name: str) -> Value:
@@ -429,7 +436,7 @@ def _faults_of(card: Card, result: Any) -> Iterator[tuple[str, str, str, str]]:
         if digits := re.search(r"\d\S*", _literal(text)):
             yield place, repr(digits[0]), "no typed digit", "take the number from the result"
         of_row = place.startswith("clauses.") and not kind_of(result, place.split(".")[1])
-        for _, name, style, _ in string.Formatter().parse(text):
+        for _, name, style, _ in _parsed(text):
             if name is not None and name not in card.clauses:
                 owner = row if of_row else result
                 yield from ((place, *f) for f in _field_faults(owner, name, style or ""))
@@ -446,8 +453,9 @@ def _faults_of(card: Card, result: Any) -> Iterator[tuple[str, str, str, str]]:
     if card.table and row is None:
         yield "table", "a table", "a result with `table: tuple[Row, ...]`", "write it, or drop it"
     for column in card.table.columns if card.table and row else ():
-        if column not in card.clauses:
-            yield from ((f"table.columns.{column}", *f) for f in _field_faults(row, column, ""))
+        name, _, style = column.partition(":")
+        if name not in card.clauses:
+            yield from ((f"table.columns.{column}", *f) for f in _field_faults(row, name, style))
 
 
 def _ending_faults(
@@ -517,8 +525,13 @@ def _field_faults(
         yield f"{{{name}}}", "a number, a date or a Name", fix
 
 
+def _parsed(text: str) -> Iterator[tuple[str, str | None, str | None, str | None]]:
+    """Literal text and the field after it, with its style."""
+    return iter(string.Formatter().parse(text))
+
+
 def _literal(text: str) -> str:
-    return "".join(literal for literal, *_ in string.Formatter().parse(text))
+    return "".join(literal for literal, *_ in _parsed(text))
 
 
 def _shown(kind: Any) -> str:
