@@ -16,7 +16,6 @@ PROGRAMS = {
     "03_features",
     "03_transfer",
     "03_value",
-    "05_prediction",
     "09_impact",
     "09_learning",
 }
