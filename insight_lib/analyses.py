@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from types import ModuleType
 from typing import Any, Protocol, TypeVar
@@ -32,21 +32,27 @@ class Missing:
 
     Attributes:
         key: Of which of several results, where an analysis has more than one.
+        known: Fields of the result that its card may name all the same.
     """
 
     why: str
     takes: str | None = None
     key: str | None = None
+    known: Mapping[str, Any] = field(default_factory=dict)
 
 
-def attempted(make: Callable[[], T], key: str | None = None) -> T | Missing:
-    """One of several results, or why there is none."""
+def attempted(make: Callable[[], T], key: str | None = None, **known: Any) -> T | Missing:
+    """One of several results, or why there is none.
+
+    Args:
+        known: Fields that its card may name even then, such as what it is about.
+    """
     try:
         return make()
     except TooFew as error:
-        return Missing(str(error), error.takes, key)
+        return Missing(str(error), error.takes, key, known)
     except Undefined as error:
-        return Missing(str(error), key=key)
+        return Missing(str(error), key=key, known=known)
 
 
 @dataclass(frozen=True)

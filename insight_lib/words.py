@@ -20,10 +20,10 @@ from datetime import date, timedelta
 from enum import Enum
 from functools import cache, cached_property
 from pathlib import Path
-from types import ModuleType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from types import ModuleType, SimpleNamespace
+from typing import Any, Literal, Union, get_args, get_origin
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, field_validator
 
 from insight_lib.analyses import Analysis, Missing, analyses_of
 from insight_lib.charts import Caption, Chart
@@ -45,8 +45,6 @@ from insight_lib.run import Run
 from insight_lib.strict_yaml import Document, Fault, load
 from insight_lib.yaml_models import unknown, validate
 
-# Of a finding: its middle part, or with a dot the whole of it.
-FindingId = Annotated[str, StringConstraints(pattern=r"^([a-z]+\.)?[a-z0-9_]+$")]
 _NEEDS_RANGE = ("range", "full")
 _NEEDS_NUMBER = ("in_hundred", "n", "size", "signed")
 _SHARED = "shared"
@@ -111,15 +109,16 @@ class Card(Ending):
 
     Attributes:
         rows: Of the lifecycle, that it answers.
-        id: Of the finding, where it is not called as the analysis is; with a dot
-            (`features.customer_value`) it does not start with the stage either.
+        id: Of the finding, where it is not called as the analysis is: `{key}.choice` where the
+            key does not come last; with a dot and no field (`features.customer_value`) the whole
+            of it, without the stage.
         what: Start of "… cannot be measured here"; a card without it keeps silent then.
         takes: What it would take, where the analysis itself does not know better.
         cases: By the result's `case`; text alone is the next step.
         clauses: By field, the words that each of its values puts in the field's place.
     """
 
-    id: FindingId | None = None
+    id: str | None = Field(default=None, pattern=r"^[a-z0-9_.{}]+$")
     rows: tuple[str, ...] = ()
     what: str | None = None
     takes: str | None = None
@@ -180,9 +179,12 @@ class Words:
 
     def id(self, name: str, result: Any, run: Run[Any]) -> str:
         """Of the finding of a result, or of its absence: stage, analysis, key."""
-        own = self.cards[name].id or name
+        own, key = self.cards[name].id or name, getattr(result, "key", None)
+        if "{" in own:
+            fields = {n: getattr(result, n, None) or "" for _, n, _, _ in _parsed(own) if n}
+            return f"{run.stage}.{own.format(**fields).strip('.')}"
         stage = None if "." in own else run.stage
-        return ".".join(filter(None, (stage, own, getattr(result, "key", None))))
+        return ".".join(filter(None, (stage, own, key)))
 
     def finding(self, name: str, result: Any, run: Run[Any], tables: tuple[str, ...]) -> Finding:
         """A result in words.
@@ -223,12 +225,11 @@ class Words:
     ) -> Finding:
         """That an analysis has no answer here, why, and what it would take."""
         card = self.cards[name]
+        what = _Sayer(card, SimpleNamespace(**result.known), run, self.written_in)(card.what or "")
         return Finding(
             id=self.id(name, result, run),
             rows=card.rows,
-            statement=Prose(
-                "{what} cannot be measured here: {why}.", what=card.what or "", why=result.why
-            ),
+            statement=Prose("{what} cannot be measured here: {why}.", what=what, why=result.why),
             verdict=Verdict.NOT_MEASURABLE,
             owner="data-engineer",
             evidence=tables,
@@ -304,7 +305,7 @@ class _Sayer:
         self._card, self._result, self._run, self._tongue = card, result, run, written_in
 
     def __call__(self, template: str) -> Prose:
-        names = {n for _, n, _, _ in string.Formatter().parse(template) if n is not None}
+        names = {n for _, n, _, _ in _parsed(template) if n is not None}
         values = {name: self._value(name) for name in names}
         return Prose(template, self._tongue, **values)
 
@@ -437,7 +438,7 @@ def _faults_of(card: Card, result: Any) -> Iterator[tuple[str, str, str, str]]:
         if digits := re.search(r"\d\S*", _literal(text)):
             yield place, repr(digits[0]), "no typed digit", "take the number from the result"
         of_row = place.startswith("clauses.") and not kind_of(result, place.split(".")[1])
-        for _, name, style, _ in string.Formatter().parse(text):
+        for _, name, style, _ in _parsed(text):
             if name is not None and name not in card.clauses:
                 owner = row if of_row else result
                 yield from ((place, *f) for f in _field_faults(owner, name, style or ""))
@@ -526,8 +527,13 @@ def _field_faults(
         yield f"{{{name}}}", "a number, a date or a Name", fix
 
 
+def _parsed(text: str) -> Iterator[tuple[str, str | None, str | None, str | None]]:
+    """Literal text and the field after it, with its style."""
+    return iter(string.Formatter().parse(text))
+
+
 def _literal(text: str) -> str:
-    return "".join(literal for literal, *_ in string.Formatter().parse(text))
+    return "".join(literal for literal, *_ in _parsed(text))
 
 
 def _shown(kind: Any) -> str:

@@ -152,6 +152,7 @@ MAY_IMPORT = {
             "run",
             "registers",
             "parameter_model",
+            "market_model",
         }
         for stage in STAGES
     },

@@ -135,6 +135,31 @@ def test_a_card_may_say_only_why_there_is_no_answer(stage: Callable[..., ModuleT
     assert said.id == "segments.late.ulm"
 
 
+def test_an_id_and_what_is_absent_may_name_what_they_are_about(
+    stage: Callable[..., ModuleType],
+) -> None:
+    card = CARD.replace(
+        "late:\n  what: How many are late", 'late:\n  id: "{key}.late"\n  what: "{names}"'
+    )
+    words, run = read_words(stage(card)), run_of("segments")
+    absent = Missing("nobody is", key="ulm", known={"names": (Name("Ulm"),)})
+    said = words.missing("late", absent, run, ())
+    assert said.id == "segments.ulm.late"
+    assert str(said.statement) == "Ulm cannot be measured here: nobody is."
+    assert words.id("late", Missing("nobody is"), run) == "segments.late"
+
+
+def test_a_column_has_its_own_style(stage: Callable[..., ModuleType]) -> None:
+    card = CARD.replace("share: Late}", "'share:in_hundred': Late, 'share:range': Likely}")
+    module = stage(card)
+    table = read_words(module).table("late", result(module), run_of("segments"))
+    assert table is not None
+    assert table.columns == ("Shop", "Late", "Likely")
+    assert table.rows == (("Ulm", "25 in 100", "20% to 31%"),)
+    with pytest.raises(CardFaults, match="an Estimate"):
+        read_words(stage(CARD.replace("name: Shop", "'name:range': Shop")))
+
+
 def test_what_is_drawn_is_called_by_the_card(stage: Callable[..., ModuleType]) -> None:
     module = stage(
         CARD + "  chart: {title: Late, subtitle: a, reading: b, labels: {slow: Slow to pay}}\n"

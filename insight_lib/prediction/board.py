@@ -110,6 +110,10 @@ class Board:
     latest: Estimate
 
     @property
+    def key(self) -> str:
+        return self.target.id
+
+    @property
     def calibration_error(self) -> Measured:
         """Mean gap of the model in question; of amounts against their mean."""
         mark = self.contender(self.chosen)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from insight_lib.findings import TooFew
+from insight_lib.market_model import Residency
 from insight_lib.prediction.document import canonical_bytes
+from insight_lib.registers import Site
 
 _GIB = 2**30
 _BYTES_PER_NUMBER = 8
@@ -21,45 +23,14 @@ _RUNTIME_BYTES = 200 * 2**20  # Python and numpy
 
 
 @dataclass(frozen=True, kw_only=True)
-class Residency:
-    """What the law of a market asks of personal data.
+class Refusal:
+    """A site that may not or cannot run the model, with every reason.
 
     Attributes:
-        rule: `in_country`, `in_region` (the country and `countries`), or `free`.
-        countries: ISO 3166 codes of the region, as the rule or its authority lists them.
-        clause: Article it rests on.
-    """
-
-    rule: Literal["in_country", "in_region", "free"]
-    countries: tuple[str, ...] = ()
-    clause: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Site:
-    """A place that can run a model.
-
-    Attributes:
-        countries: All countries that data reach when the model runs there, with copies kept
-            for safety and people who operate it.
-        monthly_cost_amount: In `currency`; sites are compared in one currency only.
-        markets: That it was looked at for.
+        id: Of the site in the register.
     """
 
     id: str
-    title: str
-    kind: Literal["on_premise", "hybrid", "cloud"]
-    countries: tuple[str, ...]
-    memory_gib: float
-    monthly_cost_amount: float
-    currency: str = "EUR"
-    markets: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Refusal:
-    """A site that may not or cannot run the model, with every reason."""
-
     site: Site
     reasons: tuple[str, ...]
     is_forbidden: bool
@@ -84,16 +55,16 @@ class Deployment:
     takes: str
 
 
-def sites_of(market: str, sites: Sequence[Site]) -> tuple[list[Site], str]:
-    """The sites that were looked at for a market, and the currency of their costs.
+def sites_of(market: str, sites: Mapping[str, Site]) -> tuple[dict[str, Site], str]:
+    """The sites that were looked at for a market by id, and the currency of their costs.
 
     Raises:
         TooFew: No site names the market, or their costs are in several currencies.
     """
-    mine = [site for site in sites if market in site.markets]
+    mine = {name: site for name, site in sites.items() if market in site.markets}
     if not mine:
         raise TooFew("no site in the register of sites names this market")
-    currencies = sorted({site.currency for site in mine})
+    currencies = sorted({site.currency for site in mine.values()})
     if len(currencies) > 1:
         raise TooFew(f"sites cost {' and '.join(currencies)}, so none is the cheapest")
     return mine, currencies[0]
@@ -110,36 +81,35 @@ def estimate_memory(document: Mapping[str, Any], *, n_customers: int) -> float:
 
 
 def advise_deployment(
-    sites: Sequence[Site], *, residency: Residency, country: str, memory_gib: float
+    sites: Mapping[str, Site], *, residency: Residency, country: str, memory_gib: float
 ) -> Deployment:
     """Say where the model of a market may run, and where it should.
 
     Args:
+        sites: By id.
         country: ISO 3166 code of the market.
         memory_gib: What the model takes, from `estimate_memory`.
     """
     allowed, refused = [], []
-    for site in sites:
+    for name, site in sites.items():
         outside = _outside(site, residency, country)
         reasons = []
         if outside:
             reasons.append(f"data would reach {', '.join(outside)}; {_words(residency, country)}")
-        if not site.countries:
-            outside = ["an unknown country"]
-            reasons.append("nobody wrote down which countries data would reach")
         if site.memory_gib < memory_gib:
             reasons.append(
                 f"{site.memory_gib:g} GiB of memory, and the model takes {memory_gib:.1f}"
             )
         if reasons:
-            refused.append(Refusal(site=site, reasons=tuple(reasons), is_forbidden=bool(outside)))
+            found = Refusal(id=name, site=site, reasons=tuple(reasons), is_forbidden=bool(outside))
+            refused.append(found)
         else:
-            allowed.append(site)
-    allowed.sort(key=lambda s: (s.monthly_cost_amount, s.id))
+            allowed.append((site.monthly_cost_amount, name, site))
+    allowed.sort(key=lambda found: found[:2])
     return Deployment(
-        advised=allowed[0] if allowed else None,
-        allowed=tuple(allowed),
-        refused=tuple(sorted(refused, key=lambda r: r.site.id)),
+        advised=allowed[0][2] if allowed else None,
+        allowed=tuple(site for _, _, site in allowed),
+        refused=tuple(sorted(refused, key=lambda r: r.id)),
         memory_gib=memory_gib,
         takes="" if allowed else _takes(refused, residency, country, memory_gib),
     )
@@ -165,9 +135,9 @@ def _takes(
     refused: Sequence[Refusal], residency: Residency, country: str, memory_gib: float
 ) -> str:
     """The smallest change that would allow a site."""
-    too_small = [r.site for r in refused if not r.is_forbidden]
+    too_small = [r for r in refused if not r.is_forbidden]
     if too_small:
-        largest = max(too_small, key=lambda s: (s.memory_gib, s.id))
+        largest = max(too_small, key=lambda r: (r.site.memory_gib, r.id)).site
         return f"{memory_gib - largest.memory_gib:.1f} GiB more memory at {largest.title}"
     where = country if residency.rule == "in_country" else f"{country} or a country its law accepts"
     return f"a site in {where} with {memory_gib:.1f} GiB of memory"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
     import pandas as pd
 
+    from insight_lib.market_model import Jurisdiction, MarketConfig
     from insight_lib.parameter_model import PredictionParameters
     from insight_lib.registers import Purpose
     from insight_lib.run import Run
@@ -26,6 +27,11 @@ class Keeper(MarketView, Protocol):
 
     project: Any
     request: Any
+
+    @property
+    def config(self) -> MarketConfig: ...
+    @property
+    def jurisdiction(self) -> Jurisdiction: ...
 
     def kept(self, name: str) -> Path:
         """A folder of the market's own that outlives runs."""

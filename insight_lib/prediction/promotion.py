@@ -14,7 +14,6 @@ from insight_lib.prediction.board import Board, fit_chosen, holds_against
 from insight_lib.prediction.chain import Conditions, lacking_inputs, too_little
 from insight_lib.prediction.document import Document
 from insight_lib.prediction.fit import Training, stack
-from insight_lib.prediction.model_story import is_better_than_guessing, is_good_enough
 from insight_lib.prediction.registry import Decided, LiveModel, ModelRefused, Registry
 from insight_lib.prediction.snapshots import Snapshot
 
@@ -49,6 +48,34 @@ class Standing:
     def is_used(self) -> bool:
         """Whether this very model scores customers from now on."""
         return self.decided.is_done and self.decided.live_version == self.decided.version
+
+
+def is_better_than_guessing(board: Board) -> bool:
+    """Whether the chosen model surely ranks customers better than chance, lately as well."""
+    guess = guess_of(board)
+    return board.contender(board.chosen).ranking.lower > guess and board.latest.lower > guess
+
+
+def is_good_enough(board: Board, *, smallest_auc: float) -> bool:
+    """Whether the chosen model may be used: better than guessing, and by enough.
+
+    The latest period has to reach it on its own: a mean over older ones speaks of a world
+    that may be gone.
+
+    Args:
+        smallest_auc: Of a yes or no; an amount needs to be better than guessing.
+    """
+    if not is_better_than_guessing(board):
+        return False
+    if board.target.kind != "binary":
+        return True
+    mark = board.contender(board.chosen).ranking
+    return min(mark.value, board.latest.value) >= smallest_auc
+
+
+def guess_of(board: Board) -> float:
+    """What ranking at random comes to, in the unit of the board's ranking."""
+    return 0.5 if board.target.kind == "binary" else 0.0
 
 
 def decide_promotion(

@@ -34,10 +34,7 @@ from insight_lib.prediction.history import (
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-    from insight_lib.market_view import MarketView
 
-# Tables that snapshots are taken from, where a market has them.
-_SOURCES = ("transactions", "contracts", "products", "customers", "interactions", "payments")
 # What is said of a customer, not what names one.
 _TRAITS = (
     "acquisition_channel",
@@ -52,14 +49,6 @@ _TRAITS = (
     "industry",
     "size_band",
 )
-
-
-def source_tables(m: MarketView) -> dict[str, ir.Table]:
-    """The tables that snapshots are taken from; where there is none, orders without a row."""
-    found = {name: m.table(name) for name in _SOURCES if m.has(name)}
-    if not {"transactions", "contracts"} & set(found):
-        found["transactions"] = m.rows("transactions")
-    return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,18 +11,17 @@ import pytest
 
 from insight_lib import prediction
 from insight_lib.findings import Estimate, Finding, Verdict
+from insight_lib.market_model import Residency
 from insight_lib.prediction.chain import Rung, Scored, WhyAnswer
-from insight_lib.prediction.decision_story import (
-    deployment_table,
-    describe_deployment,
-    describe_promotion,
-    history_table,
-)
-from insight_lib.prediction.deployment import Residency, Site, advise_deployment
+from insight_lib.prediction.deployment import advise_deployment
+from insight_lib.prediction.promotion import Standing
 from insight_lib.prediction.registry import Decided, Event, LiveModel
 from insight_lib.prediction.released import agreed, review_of, stakes_of
 from insight_lib.prediction.review import Agreement, Split, Stakes, add_stakes, split_released
 from insight_lib.prediction.scoring import Rungs, log_held, rungs_of
+from insight_lib.prediction.standing import history_of, live_of, where
+from insight_lib.prose import Name
+from insight_lib.registers import Site
 from tests.cards import drawn, run_of, tabled, told
 
 AS_OF = date(2024, 12, 31)
@@ -180,7 +179,9 @@ def test_promotions_are_said() -> None:
     )  # fmt: skip
 
     def said(decided: Decided, champion: LiveModel | None) -> tuple[str, str]:
-        check = describe_promotion(decided, champion, title="stop ordering", n=100, as_of=AS_OF)
+        made = Standing(document={}, decided=decided, champion=champion, why_not="", n=100)
+        check = told(prediction, "live", live_of(made, "lapse", Name("stop ordering")))
+        assert check.id == f"prediction.live_{decided.target.replace('@', '_')}"
         return str(check.statement), str(check.so_what)
 
     new = Decided(target="lapse", version="b" * 16, live_version="b" * 16, is_done=True)
@@ -201,26 +202,29 @@ def test_promotions_are_said() -> None:
 
 @pytest.mark.row("M5.1")
 def test_the_advice_on_where_to_run_is_said() -> None:
-    sites = [
-        Site(
-            id=name,
+    sites = {
+        name: Site(
             title=name.title(),
             kind="cloud",
             countries=(country,),
             memory_gib=8,
             monthly_cost_amount=cost,
+            currency="EUR",
+            markets=("de-test",),
         )
-        for name, country, cost in (("near", "DE", 150.0), ("far", "US", 20.0))
-    ]
+        for name, country, cost in (("near", "DE", 150.0), ("afar", "US", 20.0))
+    }
     residency = Residency(rule="in_country", clause="s. 50")
-    found = advise_deployment(sites, residency=residency, country="DE", memory_gib=1)
-    said = describe_deployment(found, currency="EUR", n=100, as_of=AS_OF)
+    options = {"residency": residency, "country": "DE", "memory_gib": 1}
+    found = where(advise_deployment(sites, **options), currency="EUR", n=100, as_of=AS_OF)
+    said = told(prediction, "deployment", found)
     assert str(said.statement) == "Run the model at Near: €150 a month."
-    rows = deployment_table(found, currency="EUR").rows
-    assert [row[2] for row in rows] == ["advised", "forbidden"]
-    assert "(s. 50)" in rows[1][4]
-    none = advise_deployment(sites[1:], residency=residency, country="DE", memory_gib=1)
-    said = describe_deployment(none, currency="EUR", n=100, as_of=AS_OF)
+    table = tabled(prediction, "deployment", found)
+    assert table is not None
+    assert [row[2] for row in table.rows] == ["advised", "forbidden"]
+    assert "(s. 50)" in table.rows[1][4]
+    none = advise_deployment({"afar": sites["afar"]}, **options)
+    said = told(prediction, "deployment", where(none, currency="EUR", n=100, as_of=AS_OF))
     assert str(said.so_what) == "It takes a site in DE with 1.0 GiB of memory."
 
 
@@ -231,7 +235,9 @@ def test_the_history_is_a_table_newest_first() -> None:
         )
         for m, action in ((5, "promote"), (6, "roll_back"))
     ]
-    assert [row[:3] for row in history_table(events).rows] == [
-        ("2024-06-01", "lapse", "rolled back"),
-        ("2024-05-01", "lapse", "promoted"),
+    table = tabled(prediction, "history", history_of(events))
+    assert table is not None
+    assert [row[:3] for row in table.rows] == [
+        ("1 June 2024", "lapse", "rolled back"),
+        ("1 May 2024", "lapse", "promoted"),
     ]

@@ -13,8 +13,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from insight_lib import prediction
 from insight_lib.findings import Verdict
 from insight_lib.prediction.board import rank_right
+from insight_lib.prediction.checked import Leaks
 from insight_lib.prediction.document import ESTIMATORS
 from insight_lib.prediction.fit import Training, fit
 from insight_lib.prediction.leakage import (
@@ -24,9 +26,9 @@ from insight_lib.prediction.leakage import (
     check_permuted,
     check_truncation,
 )
-from insight_lib.prediction.model_story import describe_leakage
 from insight_lib.prediction.scorer import score
 from insight_lib.prediction.snapshots import Target
+from tests.cards import run_of, told
 from tests.truth.helpers import assert_detection_rate, assert_false_alarm_rate
 
 TARGET = Target(
@@ -261,18 +263,26 @@ def test_behaviour_that_changes_is_drift_and_blocks_nothing() -> None:
     found = check_features(train, broken, **LIMITS)
     assert {leak.kind for leak in found} == {"fades"}
     assert not any(leak.is_proof for leak in found)
-    gate, drift = describe_leakage(
-        {"stop ordering": found}, n_models=5, n_features=7, as_of=date(2024, 2, 1)
+    leaks = Leaks(
+        of_features=(),
+        by_target={"stop ordering": tuple(found)},
+        n_models=5,
+        n_features=7,
+        undated=(),
     )
+    assert leaks.speak_against(TARGET)
+    run = run_of("prediction")
+    gate = told(prediction, "leakage", prediction.leakage(leaks, run))
+    drift = told(prediction, "faded", prediction.faded(leaks, run))
     assert gate.verdict is Verdict.PASS
     assert drift.verdict is Verdict.REVIEW
+    assert drift.id == "prediction.leakage.drift"
     assert "future" not in str(drift.statement)
 
 
 @pytest.mark.case("130d")
 def test_traits_without_a_day_are_said_to_be_untested() -> None:
-    gate = describe_leakage(
-        {}, n_models=5, n_features=7, as_of=date(2024, 2, 1), undated=["age_band"]
-    )[0]
+    leaks = Leaks(of_features=(), by_target={}, n_models=5, n_features=7, undated=("age_band",))
+    gate = told(prediction, "leakage", prediction.leakage(leaks, run_of("prediction")))
     assert "Not tested" in str(gate.so_what)
     assert "age band" in str(gate.so_what)

@@ -14,7 +14,7 @@ from insight_lib.parameter_model import Amount
 from insight_lib.prediction.chain import Rung, Scored, rule_document
 from insight_lib.prediction.contacting import tried
 from insight_lib.prediction.currency import in_currency
-from insight_lib.prediction.deployment import Site, sites_of
+from insight_lib.prediction.deployment import sites_of
 from insight_lib.prediction.review import (
     RELEASE,
     Stakes,
@@ -28,6 +28,7 @@ from insight_lib.prediction.stakes import (
     estimate_spend_if_kept,
     refuse_guessing,
 )
+from insight_lib.registers import Site
 from tests.cards import told
 
 AS_OF = date(2025, 12, 31)
@@ -109,12 +110,12 @@ def test_an_unknown_limit_lets_no_score_pass() -> None:
 @pytest.mark.case("24")
 def test_example_sites_speak_of_no_market_they_do_not_name() -> None:
     site = Site(
-        id="virginia", title="Virginia", kind="cloud", countries=("US",), memory_gib=64.0,
+        title="Virginia", kind="cloud", countries=("US",), memory_gib=64.0,
         monthly_cost_amount=120.0, currency="EUR", markets=("us-saas",),
     )  # fmt: skip
-    assert sites_of("us-saas", [site]) == ([site], "EUR")
+    assert sites_of("us-saas", {"virginia": site}) == ({"virginia": site}, "EUR")
     with pytest.raises(TooFew, match="names this market"):
-        sites_of("tw-shop", [site])
+        sites_of("tw-shop", {"virginia": site})
 
 
 def scored_by_rule() -> Scored:
