@@ -151,27 +151,6 @@ def mix_block(counts: pd.DataFrame, customers: pd.Index, *, name: str) -> Block 
     return Block(name=name, values=_unit_variance(shares.pow(0.5)))
 
 
-def traits_block(
-    frame: pd.DataFrame, columns: Sequence[str], *, name: str = "who they are"
-) -> Block | None:
-    """Indicators of categorical traits; each trait weighs the same (as in k-prototypes).
-
-    Args:
-        frame: Customers (index) with the trait columns; a missing trait is a level of its own.
-    """
-    parts, missing = [], 0
-    for column in columns:
-        text = frame[column].astype("object")
-        missing += int(text.isna().sum())
-        indicators = pd.get_dummies(text.where(text.notna(), "not stated").astype(str))
-        if indicators.shape[1] > 1:
-            scaled = _unit_variance(indicators.astype(float))
-            parts.append(scaled.add_prefix(f"{column}: "))
-    if not parts:
-        return None
-    return Block(name=name, values=_unit_variance(pd.concat(parts, axis=1)), n_missing=missing)
-
-
 def _unit_variance(values: pd.DataFrame) -> pd.DataFrame:
     centred = values - values.mean()
     total = float(centred.var(ddof=0).sum())

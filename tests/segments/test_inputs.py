@@ -13,7 +13,6 @@ from insight_lib.segments.inputs import (
     combine_blocks,
     mix_block,
     piece_counts,
-    traits_block,
 )
 
 PRODUCTS = pd.DataFrame({"product_id": ["p1", "p2"], "department": ["Shoes", "Shirts"]})
@@ -67,14 +66,12 @@ def test_rare_levels_stand_together() -> None:
     assert list(mix_block(counts, counts.index, name="x").values.columns) == ["a", "b", "other"]
 
 
-def test_every_block_weighs_the_same_and_traits_do_too() -> None:
+def test_every_block_weighs_the_same() -> None:
     index = pd.Index([f"c{i}" for i in range(60)], name="customer_id")
     rng = np.random.default_rng(2)
     frame = pd.DataFrame(
         {
             "n_orders": rng.poisson(5, 60),
-            "age_band": rng.choice(["young", "old", None], 60),
-            "region": rng.choice(["n", "e", "s", "w"], 60),
         },
         index=index,
     )
@@ -83,15 +80,11 @@ def test_every_block_weighs_the_same_and_traits_do_too() -> None:
         [
             amounts_block(frame, ["n_orders"]),
             mix_block(counts, index, name="department"),
-            traits_block(frame, ["age_band", "region"]),
         ],
         weights={"department": 2.0},
     )
     variance = inputs.values.var(ddof=0).groupby(list(inputs.block_of)).sum()
-    assert variance.to_dict() == pytest.approx(
-        {"how much": 1.0, "department": 2.0, "who they are": 1.0}
-    )
-    assert inputs.n_missing == frame["age_band"].isna().sum()
+    assert variance.to_dict() == pytest.approx({"how much": 1.0, "department": 2.0})
 
 
 def test_customers_all_alike_are_too_few_differences() -> None:
