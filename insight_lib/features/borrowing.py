@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -65,22 +64,15 @@ def borrowed(
     mature, left_out = comparable_markets(mature_rates, frame[group].dropna().astype(str).unique())
     try:
         run.require_customers(len(frame))
-        pooled = estimate_repeat_rates(frame, mature, group, run)
+        pooled = estimate_pooled(
+            frame, mature, group=group, value="is_repeat", unit="share", seed=run.seed, **run.range
+        )
     except TooFew as error:
         names = ", ".join(left_out)
         others = f"; left out, as they share too few groups: {names}" if names else ""
         raise TooFew(f"{error}{others}", takes=error.takes) from error
     shown = pooled.groups[pooled.groups["n"] >= run.smallest_cell]
     return replace(pooled, groups=shown, left_out=tuple(map(Name, left_out)))
-
-
-def estimate_repeat_rates(
-    frame: pd.DataFrame, mature: Sequence[pd.DataFrame], group: str, run: Run[Any]
-) -> Pooled:
-    """The repeat rate of each group, as from `estimate_pooled`."""
-    return estimate_pooled(
-        frame, mature, group=group, value="is_repeat", unit="share", seed=run.seed, **run.range
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -202,7 +202,6 @@ class CustomerValue:
     top_share: Measured
     customers: pd.DataFrame
     horizon_months: int
-    annual_discount_rate: float
 
 
 def estimate_customer_value(
@@ -337,7 +336,6 @@ def estimate_customer_value(
             }
         ),
         horizon_months=horizon_months,
-        annual_discount_rate=annual_discount_rate,
     )
 
 

@@ -16,7 +16,8 @@ from insight_lib.features.competing_risks import (
     estimate_payment_evidence,
 )
 from insight_lib.features.contract_records import Contracts, contract_records
-from insight_lib.findings import Estimate, Measured, judge
+from insight_lib.features.moves import Judged, judged
+from insight_lib.findings import Estimate, Measured
 from insight_lib.prose import Name
 from insight_lib.statistics import in_points
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from insight_lib.run import Run
 
 Cause = Literal["voluntary", "non_renewal", "payment", "unknown"]
+Part = Literal["joined", "observed_from", "day_unknown", "set_aside"]
 # As a chart names them; cards have their own words.
 CAUSE_NAMES = {
     "voluntary": "Cancelling",
@@ -61,7 +63,7 @@ class RecordedContracts:
 
     case: Literal["no day", "late records", "whole"]
     n: int
-    parts: tuple[Literal["joined", "observed_from", "day_unknown", "set_aside"], ...]
+    parts: tuple[Part, ...]
     joined: int
     observed_from: date | None
     day_unknown: int
@@ -70,7 +72,7 @@ class RecordedContracts:
 
 def recorded_contracts(signed: Contracts) -> RecordedContracts | None:
     """Contracts joined, watched late, without a day, or left out; None if nothing was done."""
-    found = {
+    found: dict[Part, object] = {
         "joined": signed.n_joined,
         "observed_from": signed.observed_from,
         "day_unknown": signed.n_day_unknown,
@@ -83,8 +85,11 @@ def recorded_contracts(signed: Contracts) -> RecordedContracts | None:
     return RecordedContracts(
         case="no day" if is_faulty else "late records" if is_late else "whole",
         n=signed.n_rows,
-        parts=tuple(name for name, value in found.items() if value),  # type: ignore[misc]
-        **found,  # type: ignore[arg-type]
+        parts=tuple(part for part, value in found.items() if value),
+        joined=signed.n_joined,
+        observed_from=signed.observed_from,
+        day_unknown=signed.n_day_unknown,
+        set_aside=signed.n_set_aside,
     )
 
 
@@ -112,7 +117,7 @@ class Survival:
         causes: Largest first, each with its share in the field of its name.
     """
 
-    case: Literal["matters", "cannot tell yet", "does not matter"]
+    case: Judged
     in_force: Estimate
     months: Measured
     asked: Measured
@@ -192,7 +197,7 @@ def leading_cause(churn: ChurnCauses, smallest_change_that_matters: float) -> Le
     """The same, judged by the smallest lead that matters, as a share of contracts."""
     lead, (first, share) = churn.lead, churn.incidence[0]
     return LeadingCause(
-        case="one reason" if lead is None else judge(lead, smallest_change_that_matters).value,  # type: ignore[arg-type]
+        case="one reason" if lead is None else judged(lead, smallest_change_that_matters),
         first=cast("Cause", first),
         second=None if lead is None else cast("Cause", churn.incidence[1][0]),
         share=share,

@@ -118,29 +118,38 @@ def judge_bias(holdout: Holdout, largest_bias: float) -> Literal["pass", "review
 
 @dataclass(frozen=True, kw_only=True)
 class Miss:
-    """How far the test forecast was off: size and side, and its range."""
+    """How far the test forecast was off: size and side, and its range.
 
-    miss: Measured | None
-    side: Literal["high", "low"] | None
-    low: Measured | None
-    high: Measured | None
+    Attributes:
+        bias: As in `Holdout`; None without a test.
+    """
 
+    bias: Estimate | None
 
-def _miss(holdout: Holdout | None) -> dict[str, object]:
-    """The fields of `Miss`."""
-    if holdout is None:
-        return dict.fromkeys(("miss", "side", "low", "high"))
-    bias = holdout.bias
+    @property
+    def side(self) -> Literal["high", "low"] | None:
+        if self.bias is None:
+            return None
+        return "high" if self.bias.value > 0 else "low"
 
-    def relative(value: float) -> Measured:
-        return Measured(value=round(value, 3), unit="change", n=bias.n, as_of=bias.as_of)
+    @property
+    def miss(self) -> Measured | None:
+        return self._relative("value", signed=False)
 
-    return {
-        "miss": relative(abs(bias.value)),
-        "side": "high" if bias.value > 0 else "low",
-        "low": relative(bias.lower),
-        "high": relative(bias.upper),
-    }
+    @property
+    def low(self) -> Measured | None:
+        return self._relative("lower")
+
+    @property
+    def high(self) -> Measured | None:
+        return self._relative("upper")
+
+    def _relative(self, name: str, *, signed: bool = True) -> Measured | None:
+        if (bias := self.bias) is None:
+            return None
+        value = round(getattr(bias, name), 3)
+        value = value if signed else abs(value)
+        return Measured(value=value, unit="change", n=bias.n, as_of=bias.as_of)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +204,7 @@ def worth(
         top_share=forecast.top_share,
         back=back if kept.value != 1 else None,
         unread=record.unread,
-        **_miss(held_out),  # type: ignore[arg-type]
+        bias=None if held_out is None else held_out.bias,
     )
 
 
@@ -263,7 +272,6 @@ class ForecastTest(Miss):
     """
 
     case: Literal["pass", "review", "fail"]
-    bias: Estimate
     model: Name
     cut: date
     days: Measured
@@ -320,7 +328,6 @@ def value_holdout(held_out: Holdout, run: Run[ValueParameters]) -> ForecastTest:
             for row in held_out.by_frequency.to_dict("records")
         ),
         tracking=held_out.tracking,
-        **_miss(held_out),  # type: ignore[arg-type]
     )
 
 
