@@ -227,7 +227,8 @@ class ContenderRow:
     """The marks of one estimator; `pairs` of a yes or no, `way` of an amount.
 
     Attributes:
-        spread: Standard deviation of the ranking over periods; missing for one.
+        spread, agreement: Standard deviation of the ranking over periods, and rank correlation of
+            the last two fits; missing for one period.
         kilobytes: Size of its document.
     """
 
@@ -237,16 +238,20 @@ class ContenderRow:
     ranking: Estimate
     captured: Estimate
     error: Measured
-    slope: Measured
-    total: Measured
+    slope: Measured | None
+    total: Measured | None
     spread: Measured | None
-    agreement: Measured
+    agreement: Measured | None
     n_terms: int
     kilobytes: Measured
 
     @property
     def periods(self) -> Literal["one", "several"]:
         return "one" if self.spread is None else "several"
+
+    @property
+    def same_order(self) -> Literal["unknown", "known"]:
+        return "unknown" if self.agreement is None else "known"
 
     @property
     def explained(self) -> EstimatorName:
@@ -344,6 +349,9 @@ def _row(c: Contender, kind: TargetKind) -> ContenderRow:
     def measured(value: float, unit: str) -> Measured:
         return Measured(value=value, unit=unit, n=n, as_of=as_of)
 
+    def known(value: float, unit: str) -> Measured | None:
+        return measured(value, unit) if math.isfinite(value) else None
+
     return ContenderRow(
         model=named_estimator(c.estimator),
         pairs=c.ranking if kind == "binary" else None,
@@ -351,10 +359,10 @@ def _row(c: Contender, kind: TargetKind) -> ContenderRow:
         ranking=c.ranking,
         captured=c.captured,
         error=measured(c.calibration_error, "change"),
-        slope=measured(c.calibration_slope, "ratio"),
-        total=measured(c.total_ratio, "ratio"),
-        spread=None if math.isnan(c.spread) else measured(c.spread, "share"),
-        agreement=measured(c.agreement, "change"),
+        slope=known(c.calibration_slope, "ratio"),
+        total=known(c.total_ratio, "ratio"),
+        spread=known(c.spread, "share"),
+        agreement=known(c.agreement, "change"),
         n_terms=c.n_terms,
         kilobytes=measured(c.n_bytes / 1000, "count"),
     )

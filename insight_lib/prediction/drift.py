@@ -82,6 +82,11 @@ class Drift:
     smallest_missing_change: float
     as_of: date
 
+    @property
+    def alarms(self) -> tuple[Shift, ...]:
+        """Shifts that matter, of values or of missing ones."""
+        return tuple(s for s in self.shifts if s.has_moved or s.has_more_missing)
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Tested:

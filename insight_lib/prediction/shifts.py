@@ -43,10 +43,10 @@ class Shifts:
 
 def shifted(
     watched: tuple[Watched, ...],
-    watch: Watch,
     plan: Plan,
     sources: dict[str, ir.Table],
     run: Run[PredictionParameters],
+    watch: Watch | None = None,
 ) -> Shifts | None:
     """Customers of today against those that the first model learned from; nothing without one.
 
@@ -55,7 +55,7 @@ def shifted(
     Raises:
         TooFew: Fewer customers than `general.minimum_customers`, or as `estimate_drift`.
     """
-    if not watched:
+    if watch is None or not watched:
         return None
     p, now, first = run.parameters, watch.now, watched[0]
     run.require_customers(len(now.features))

@@ -131,9 +131,15 @@ class Watched:
 
 
 def models(
-    watch: Watch, registry: Registry, run: Run[PredictionParameters]
+    registry: Registry, run: Run[PredictionParameters], watch: Watch | None = None
 ) -> tuple[Watched | Missing, ...]:
-    """For each target the model in use, or one as it would have been on the earliest days."""
+    """For each target the model in use, or one as it would have been on the earliest days.
+
+    Raises:
+        TooFew: For a target: too few to learn one that stands in.
+    """
+    if watch is None:
+        return ()
 
     def made(target: Target) -> Watched:
         live = _in_use(target, watch, registry, as_of=run.as_of)
@@ -178,9 +184,9 @@ def scored(document: Mapping[str, Any], snapshot: Snapshot, target: Target) -> p
     return pd.DataFrame({"score": score(document, rows), "label": label}, index=label.index)
 
 
-def watched(models: tuple[Watched | Missing, ...] | None = None) -> tuple[Watched, ...]:
+def watched(models: tuple[Watched | Missing, ...]) -> tuple[Watched, ...]:
     """The models that there are; none where nothing can be watched."""
-    return tuple(model for model in models or () if isinstance(model, Watched))
+    return tuple(model for model in models if isinstance(model, Watched))
 
 
 @dataclass(frozen=True, kw_only=True)
