@@ -76,11 +76,11 @@ late:
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModuleType]:
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    def make(card: str = CARD, **others: str) -> ModuleType:
+    def make(card: str = CARD, code: str = CODE, **others: str) -> ModuleType:
         name = "invented" + "".join(chr(97 + int(digit)) for digit in str(next(NUMBERS)))
         folder = tmp_path / name
         folder.mkdir()
-        (folder / "__init__.py").write_text(CODE)
+        (folder / "__init__.py").write_text(code)
         (folder / "words.yaml").write_text(card)
         for language, text in others.items():
             (folder / f"words.{language}.yaml").write_text(text)
@@ -156,6 +156,13 @@ def test_what_is_wrong_in_a_card_is_said_when_it_is_read(
         read_words(module)
     assert said in str(error.value)
     assert "words.yaml:" in str(error.value)
+
+
+def test_a_result_may_name_its_owner(stage: Callable[..., ModuleType]) -> None:
+    code = CODE.replace("    n: int\n", '    n: int\n    owner: Name = Name("analyst")\n')
+    module = stage(CARD.replace("  owner: crm-lead\n", ""), code)
+    found = read_words(module).finding("late", result(module), run_of("segments", AS_OF), ())
+    assert found.owner == "analyst"
 
 
 def test_all_faults_of_a_file_at_once(stage: Callable[..., ModuleType]) -> None:
