@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
@@ -66,6 +67,11 @@ def load_orders(lines: ir.Table, *, free_orders_count: bool = False) -> pd.DataF
     frame = moments.order_by(["customer_id", "moment"]).to_pandas()
     moment = pd.to_datetime(frame["moment"])
     return frame.assign(moment=moment, day=moment.dt.normalize())
+
+
+def slug(text: str) -> str:
+    """A name as part of a finding's id."""
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") or "unnamed"
 
 
 def with_arm(campaign: str, arm: str | None) -> str:
