@@ -20,7 +20,6 @@ PROGRAMS = {
     "05_monitoring",
     "05_prediction",
     "09_impact",
-    "09_learning",
 }
 LETTERS = [p for p in sorted((ROOT / "notebooks").glob("*.ipynb")) if p.stem not in PROGRAMS]
 
