@@ -158,7 +158,6 @@ class Forecast:
     Attributes:
         off: The bias without its sign.
         lean: Which way it goes, as far as that is sure.
-        smallest: Smallest bias that would change a decision, as a share.
         last, first, before, after: Of a break in the bias.
         lowest, highest: Of the days' biases.
         has_two_years: Whether a season could show in the days.
@@ -171,7 +170,6 @@ class Forecast:
     bias: Estimate
     off: Estimate
     lean: Literal["high", "low", "perhaps", "neither"]
-    smallest: float
     swings: bool
     has_two_years: bool
     why_not: WhyNot | None
@@ -221,7 +219,6 @@ def forecast_of(
         bias=bias,
         off=_unsigned(bias),
         lean=_lean(record),
-        smallest=smallest,
         swings=record.swings,
         has_two_years=span >= _TWO_YEARS_DAYS,
         why_not=record.why_not,

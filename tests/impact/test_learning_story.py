@@ -6,18 +6,28 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
+import ibis
 import pandas as pd
 import pytest
 
 from insight_lib import impact
 from insight_lib.findings import Estimate, Finding, Measured, TooFew, Verdict
 from insight_lib.impact.adoption import Adoption, Resistance, SetAside, Use, resistance
-from insight_lib.impact.agenda import Agenda, Change, Item, Meeting, review, uncovered
-from insight_lib.impact.calendar import Update, updates_of
+from insight_lib.impact.agenda import (
+    Agenda,
+    Change,
+    Item,
+    Meeting,
+    Pages,
+    agenda,
+    review,
+    uncovered,
+)
+from insight_lib.impact.calendar import Update, updates, updates_of
 from insight_lib.impact.forecasts import EVERYONE, Bias, Break, Correction, ForecastRecord
-from insight_lib.impact.gaps import Blocked, Gap, gaps_of
+from insight_lib.impact.gaps import Blocked, Gap, gaps, gaps_of
 from insight_lib.impact.inputs import Campaign
-from insight_lib.impact.plans import JudgedPlans, plans_met, post_mortem
+from insight_lib.impact.plans import JudgedPlans, planned, plans_met, post_mortem
 from insight_lib.impact.postmortem import (
     Cause,
     Evidence,
@@ -29,11 +39,13 @@ from insight_lib.impact.postmortem import (
 from insight_lib.impact.track_record import (
     Forecasts,
     forecast_of,
+    forecasts,
     group_forecast,
     reliability_of,
     slope_of,
 )
 from insight_lib.prose import Name
+from insight_lib.registers import Review
 from insight_lib.words import read_words
 from tests.cards import drawn, run_of, tabled
 
@@ -343,8 +355,8 @@ def test_a_review_says_when_it_is_due_and_what_it_is_about() -> None:
         was_held=True,
         items=(item,),
     )
-    agenda = Agenda(meetings=(meeting,), uncovered=(), compared_with=CUTS[0], as_of=DAY)
-    (due,) = review(agenda)
+    items = Agenda(meetings=(meeting,), uncovered=(), compared_with=CUTS[0], as_of=DAY)
+    (due,) = review(items)
     found = told("review", due)
     assert found.owner == "crm-lead"
     assert found.due == meeting.due
@@ -353,19 +365,19 @@ def test_a_review_says_when_it_is_due_and_what_it_is_about() -> None:
     assert str(found.so_what) == "The agenda is what changed since 31 March 2025: 1 in all."
     assert found.verdict is Verdict.REVIEW
     empty = replace(meeting, items=(), is_overdue=False)
-    (short,) = review(replace(agenda, meetings=(empty,)))
+    (short,) = review(replace(items, meetings=(empty,)))
     assert "Nothing changed" in str(told("review", short).so_what)
-    (first,) = review(replace(agenda, compared_with=None))
+    (first,) = review(replace(items, compared_with=None))
     assert "Nothing earlier to compare with" in str(told("review", first).so_what)
     with pytest.raises(TooFew, match="no review is in the register"):
-        review(replace(agenda, meetings=()))
+        review(replace(items, meetings=()))
     table = tabled(impact, "review", due)
     assert table is not None
     assert table.rows == (
         ("Verdict changed", "value", "Churn rose.", "pass", "matters", "crm-lead"),
     )
     assert tabled(impact, "review", short) is None
-    assert tabled(impact, "uncovered", uncovered(agenda)) is None
+    assert tabled(impact, "uncovered", uncovered(items)) is None
 
 
 def use(acted: int, chance: float | None) -> Use:
@@ -450,3 +462,53 @@ def test_the_gap_that_blocks_most_is_named() -> None:
     assert table.rows[0][:2] == ("campaigns", "missing")
     assert told("gaps", gaps_of([], present=(), n=9)).verdict is Verdict.PASS
     assert tabled(impact, "gaps", gaps_of([], present=(), n=9)) is None
+
+
+class Empty:
+    """A market without tables, whose other stages have not run."""
+
+    def has(self, table: str) -> bool:
+        return False
+
+
+def test_what_a_market_lacks_is_given_as_the_reason() -> None:
+    run, nothing = run_of("learning", DAY), Pages(now=(), before=())
+    with pytest.raises(TooFew, match="stage prediction has published no forecasts"):
+        forecasts(run)
+    with pytest.raises(TooFew, match="stage monitoring has published no states"):
+        updates((), run)
+    with pytest.raises(TooFew, match="no campaign has a plan"):
+        planned(())
+    with pytest.raises(TooFew, match="no other stage has run"):
+        gaps(nothing, Empty())
+
+
+def test_a_review_is_of_the_markets_that_it_names() -> None:
+    asked = Review(
+        topic="Value", markets=("all",), stages=("value",), owner="crm-lead", every_days=91
+    )
+    elsewhere = asked.model_copy(update={"markets": ("elsewhere",)})
+    found = agenda((asked, elsewhere), Pages(now=(), before=()), run_of("learning", DAY))
+    assert [meeting.topic for meeting in found.meetings] == ["Value"]
+
+
+def test_customers_are_grouped_by_what_was_known_of_them() -> None:
+    customers = [f"c{i:03}" for i in range(400)]
+    past = pd.DataFrame(
+        {
+            "customer_id": customers,
+            "target": "lapse",
+            "kind": "binary",
+            "cut": pd.Timestamp(CUTS[0]),
+            "forecast": [0.2 + i / 2000 for i in range(400)],
+            "actual": [float(i % 3 == 0) for i in range(400)],
+        }
+    )
+    channels = ["search" if i % 2 else "store" for i in range(400)]
+    column = run_of("learning", DAY).parameters.forecast_group_column
+    people = ibis.memtable(pd.DataFrame({"customer_id": customers, column: channels}))
+    judged = forecasts(run_of("learning", DAY), ibis.memtable(past), people)
+    assert {b.group for b in judged.biases} == {EVERYONE, "search", "store"}
+    assert {b.group for b in forecasts(run_of("learning", DAY), ibis.memtable(past)).biases} == {
+        EVERYONE
+    }
