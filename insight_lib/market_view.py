@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -45,6 +45,12 @@ class MarketView(Protocol):
 
     def table(self, name: str) -> ir.Table:
         """A table, restricted to what this run may read."""
+
+    def findings(self, *, before: bool = False) -> list[dict[str, Any]]:
+        """Findings of the market's other stages for the day, or of the latest earlier day."""
+
+    def decisions(self, subject: str) -> list[dict[str, Any]]:
+        """What people decided on a subject by the end of the day, oldest first."""
 
     def rows(self, name: str) -> ir.Table:
         """The same, without rows where the market has no such table."""

@@ -112,6 +112,7 @@ class Card(Ending):
         id: Of the finding, where it is not called as the analysis is: `{key}.choice` where the
             key does not come last; with a dot and no field (`features.customer_value`) the whole
             of it, without the stage.
+        owner: Role that answers for it; a result that has an `owner` of its own names it.
         what: Start of "… cannot be measured here"; a card without it keeps silent then.
         takes: What it would take, where the analysis itself does not know better.
         cases: By the result's `case`; text alone is the next step.
@@ -207,7 +208,7 @@ class Words:
             "rows": card.rows,
             "statement": say(ending.says or ""),
             "verdict": Verdict(ending.verdict or ""),
-            "owner": ending.owner,
+            "owner": getattr(result, "owner", None) or ending.owner,
             "evidence": tables,
             "value": say.number(ending.value),
             "target": say.number(card.target),
@@ -470,8 +471,8 @@ def _ending_faults(
         yield place, "nothing to say", "says", "write the sentence"
     if ending.says is not None and ending.verdict is None:
         yield place, "no verdict", "one of the verdicts", "write verdict:"
-    if ending.says is not None and ending.owner is None:
-        yield place, "no owner", "a role", "write owner:"
+    if ending.says is not None and ending.owner is None and kind_of(result, "owner") is not Name:
+        yield place, "no owner", "a role", "write owner:, or give the result an owner (Name)"
     for name in filter(None, (ending.value, card.target)):
         yield from ((place, *f) for f in _field_faults(result, name, "", is_number=True))
 

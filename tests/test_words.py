@@ -24,7 +24,7 @@ from tests.conftest import ROOT
 
 AS_OF = date(2025, 3, 31)
 NUMBERS = count()
-STAGES = sorted(path.parent.name for path in (ROOT / "insight_lib").glob("*/words.yaml"))
+STAGES = sorted({path.parent.name for path in (ROOT / "insight_lib").glob("*/words*.yaml")})
 CODE = """
 from dataclasses import dataclass
 from typing import Literal
@@ -226,6 +226,13 @@ def test_what_is_wrong_in_a_card_is_said_when_it_is_read(
         read_words(module)
     assert said in str(error.value)
     assert "words.yaml:" in str(error.value)
+
+
+def test_a_result_may_name_its_owner(stage: Callable[..., ModuleType]) -> None:
+    code = CODE.replace("    n: int\n", '    n: int\n    owner: Name = Name("analyst")\n')
+    module = stage(CARD.replace("  owner: crm-lead\n", ""), code)
+    found = read_words(module).finding("late", result(module), run_of("segments", AS_OF), ())
+    assert found.owner == "analyst"
 
 
 def test_all_faults_of_a_file_at_once(stage: Callable[..., ModuleType]) -> None:

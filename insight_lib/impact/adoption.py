@@ -6,14 +6,23 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from insight_lib.findings import Estimate, TooFew
+from insight_lib.charts import Caption, Chart, plot_bars
+from insight_lib.findings import Estimate, Measured, TooFew
 from insight_lib.impact.effects import difference
-from insight_lib.impact.inputs import local_days
+from insight_lib.impact.inputs import local_days, slug
+from insight_lib.prose import Name
 from insight_lib.statistics import estimate_share
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+    from insight_lib.market_view import MarketView
+    from insight_lib.parameter_model import LearningParameters
+    from insight_lib.run import Run
 
 ACTIONS = ("opened", "acted", "overridden")
 NO_UNIT = "unit not given"
@@ -32,8 +41,8 @@ class Use:
         chance_of_silence: For who never acts: the chance of that, did they act like the rest.
     """
 
-    unit: str
-    role: str
+    unit: Name
+    role: Name
     opened: int
     acted: int
     overridden: int
@@ -48,13 +57,38 @@ class Use:
         """Opens, and neither acts nor says why not."""
         return self.acted == 0 and self.overridden == 0
 
+    @property
+    def key(self) -> str:
+        return f"{slug(self.unit)}.{slug(self.role)}"
+
+    @property
+    def case(self) -> Literal["never acts", "may be chance", "more often", "less often", "steady"]:
+        if self.never_acts:
+            chance = self.chance_of_silence
+            is_sure = chance is not None and chance < 1 - self.acted_share.level
+            return "never acts" if is_sure else "may be chance"
+        if self.acted_change is None or not self.acted_change.excludes(0):
+            return "steady"
+        return "more often" if self.acted_change.value > 0 else "less often"
+
+    @property
+    def most(self) -> Measured:
+        """Largest share of what it reads that it may act on."""
+        share = self.acted_share
+        return Measured(value=share.upper, unit="share", n=self.opened, as_of=share.as_of)
+
+    @property
+    def name(self) -> str:
+        """The unit, and its role where that says more."""
+        return self.unit if self.unit == self.role else f"{self.unit} ({self.role})"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resistance:
     """A finding whose advice is set aside: how often, of the times somebody decided."""
 
-    stage: str
-    finding_id: str
+    stage: Name
+    finding_id: Name
     overridden: int
     decided: int
     share: Estimate
@@ -76,6 +110,38 @@ class Adoption:
     events: int
     as_of: date
     quarter_days: int
+
+    @property
+    def table(self) -> tuple[Use, ...]:
+        return self.units
+
+    @property
+    def silent(self) -> Name | None:
+        """Who opens most of those that never act."""
+        return next((Name(use.name) for use in self.units if use.never_acts), None)
+
+    @property
+    def has_silent(self) -> bool:
+        return self.silent is not None
+
+    def draw(self, caption: Caption) -> Chart | None:
+        """What share of its readings each business unit acts on; None where none may be shown."""
+        if not self.units:
+            return None
+        frame = pd.DataFrame(
+            {
+                "unit": [use.name for use in self.units],
+                "acted": [use.acted_share.value for use in self.units],
+                "lower": [use.acted_share.lower for use in self.units],
+                "upper": [use.acted_share.upper for use in self.units],
+                "readings": [use.acted_share.n for use in self.units],
+            }
+        )
+        return plot_bars(
+            frame, caption=caption, label="unit", value="acted", lower="lower", upper="upper",
+            unit="share", n="readings",
+            highlight=[use.name for use in self.units if use.never_acts],
+        )  # fmt: skip
 
 
 def collect_events(
@@ -202,8 +268,8 @@ def _use(
     if _decisions(counts) == 0 and _readings(rest):
         chance = (1 - _decisions(rest) / _readings(rest)) ** n
     return Use(
-        unit=unit,
-        role=role,
+        unit=Name(unit),
+        role=Name(role),
         opened=counts["opened"],
         acted=counts["acted"],
         overridden=counts["overridden"],
@@ -249,11 +315,64 @@ def _resistance(
         if n >= fewest and overridden:
             found.append(
                 Resistance(
-                    stage=str(stage),
-                    finding_id=str(finding),
+                    stage=Name(str(stage)),
+                    finding_id=Name(str(finding)),
                     overridden=overridden,
                     decided=n,
                     share=estimate_share(overridden, n, as_of=as_of, level=level),
                 )
             )
     return tuple(sorted(found, key=lambda r: (-r.share.lower, r.stage, r.finding_id)))
+
+
+def readings(market: MarketView, adoption: ir.Table | None = None) -> pd.DataFrame:
+    """Events of the market's log and of this installation's, as `collect_events`."""
+    logged = None if adoption is None else adoption.to_pandas()
+    return collect_events(logged, market.decisions("adoption"), zone=market.zone)
+
+
+def used(readings: pd.DataFrame, run: Run[LearningParameters]) -> Adoption:
+    """Use of the reports in the last quarter; raises as `estimate_adoption`."""
+    return estimate_adoption(
+        readings,
+        quarter_days=run.parameters.adoption_quarter_days,
+        minimum_cell_size=run.smallest_cell,
+        **run.range,
+    )
+
+
+def use(used: Adoption) -> tuple[Use, ...]:
+    """Each business unit and role, those who never act first."""
+    return used.units
+
+
+def units(used: Adoption) -> Adoption:
+    """All business units side by side."""
+    return used
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetAside:
+    """Advice that readers decide against, most often first.
+
+    Attributes:
+        finding_id, share: Of what is set aside most; None where nothing is.
+    """
+
+    case: Literal["none", "one", "several"]
+    finding_id: Name | None
+    share: Estimate | None
+    table: tuple[Resistance, ...]
+
+
+def resistance(used: Adoption) -> SetAside:
+    """Which advice is set aside most."""
+    found = used.resistance
+    worst = found[0] if found else None
+    some: Literal["one", "several"] = "several" if len(found) > 1 else "one"
+    return SetAside(
+        case=some if found else "none",
+        finding_id=worst.finding_id if worst else None,
+        share=worst.share if worst else None,
+        table=found,
+    )

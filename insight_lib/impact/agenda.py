@@ -6,24 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal
+
+from insight_lib.findings import TooFew
+from insight_lib.impact.inputs import slug
+from insight_lib.prose import Name
+from insight_lib.registers import Review
+
+if TYPE_CHECKING:
+    from insight_lib.market_view import MarketView
+    from insight_lib.parameter_model import LearningParameters
+    from insight_lib.run import Run
 
 Json = Mapping[str, Any]
-
-
-class Review(Protocol):
-    """A review that is held again and again."""
-
-    @property
-    def topic(self) -> str: ...
-    @property
-    def stages(self) -> tuple[str, ...]: ...
-    @property
-    def owner(self) -> str: ...
-    @property
-    def every_days(self) -> int: ...
-    @property
-    def last_held(self) -> date | None: ...
 
 
 class Change(StrEnum):
@@ -219,3 +214,117 @@ def _stage_item(change: Change, stage: str) -> Item:
 def _ranked(items: Sequence[Item]) -> tuple[Item, ...]:
     order = list(Change)
     return tuple(sorted(items, key=lambda item: order.index(item.change)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pages:
+    """Findings of the other stages, as in `findings.json`: of the day, and of the one before."""
+
+    now: tuple[Json, ...]
+    before: tuple[Json, ...]
+
+
+def pages(market: MarketView) -> Pages:
+    """What the other stages said, each finding with its `stage` and `as_of`."""
+    return Pages(now=tuple(market.findings()), before=tuple(market.findings(before=True)))
+
+
+def agenda(reviews: tuple[Review, ...], pages: Pages, run: Run[LearningParameters]) -> Agenda:
+    """The reviews of this market."""
+    mine = [review for review in reviews if {"all", run.market} & set(review.markets)]
+    return plan_reviews(mine, pages.now, pages.before, as_of=run.as_of)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgendaRow:
+    """One item of an agenda; what is gone, and what was not there before, is missing."""
+
+    change: Change
+    stage: Name
+    finding: Name
+    before: Name
+    after: Name
+    owner: Name
+
+
+def _rows(items: Sequence[Item]) -> tuple[AgendaRow, ...]:
+    return tuple(
+        AgendaRow(
+            change=item.change,
+            stage=Name(item.stage),
+            finding=Name(_called(item)),
+            before=Name(item.before or "–"),
+            after=Name(item.after or "–"),
+            owner=Name(item.owner),
+        )
+        for item in items
+    )
+
+
+def _called(item: Item) -> str:
+    """A finding by its sentence, or by its id where the sentences stand beside it."""
+    if item.change is Change.VALUE:
+        return item.finding_id.split(".", 1)[-1]
+    return item.statement or item.stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewDue:
+    """One review: when it is due, and its agenda.
+
+    Attributes:
+        on_agenda: What the agenda holds: what changed since an earlier day, or what stands open.
+        due_days: Days from the data's day to the review; below zero where it is late.
+        since: Day of the earlier findings.
+    """
+
+    key: str
+    case: Literal["never held", "late", "due"]
+    on_agenda: Literal["open", "changed", "nothing"]
+    topic: Name
+    owner: Name
+    due: date
+    due_days: int
+    items: int
+    since: date | None
+    table: tuple[AgendaRow, ...]
+
+
+def review(agenda: Agenda) -> tuple[ReviewDue, ...]:
+    """Every review with its agenda, soonest first.
+
+    Raises:
+        TooFew: No review is in the register.
+    """
+    if not agenda.meetings:
+        raise TooFew("no review is in the register")
+    return tuple(_review_due(meeting, agenda) for meeting in agenda.meetings)
+
+
+def _review_due(meeting: Meeting, agenda: Agenda) -> ReviewDue:
+    changed: Literal["changed", "nothing"] = "changed" if meeting.items else "nothing"
+    late: Literal["late", "due"] = "late" if meeting.is_overdue else "due"
+    return ReviewDue(
+        key=slug(meeting.topic),
+        case=late if meeting.was_held else "never held",
+        on_agenda="open" if agenda.compared_with is None else changed,
+        topic=Name(meeting.topic),
+        owner=Name(meeting.owner),
+        due=meeting.due,
+        due_days=(meeting.due - agenda.as_of).days,
+        items=len(meeting.items),
+        since=agenda.compared_with,
+        table=_rows(meeting.items),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uncovered:
+    """Items of stages that no review covers."""
+
+    table: tuple[AgendaRow, ...]
+
+
+def uncovered(agenda: Agenda) -> Uncovered:
+    """What would be talked about, and no review is there for it."""
+    return Uncovered(table=_rows(agenda.uncovered))

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
+from insight_lib.findings import TooFew
+from insight_lib.impact.inputs import target_name
+from insight_lib.prose import Name
+from insight_lib.registers import Launch
 
-class Launch(Protocol):
-    """Something new that changes what customers do: a product, a price list, a shop."""
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def day(self) -> date: ...
-    @property
-    def settling_days(self) -> int: ...
+    from insight_lib.parameter_model import LearningParameters
+    from insight_lib.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +30,12 @@ class Update:
         reason: The launch's name, or the triggers that fired; empty for the schedule.
     """
 
-    target: str
+    target: Name
     version: str
     trained_as_of: date
     due: date
     because: Literal["schedule", "launch", "trigger"]
-    reason: str
+    reason: Name
     is_overdue: bool
 
 
@@ -66,16 +66,77 @@ def plan_updates(
             due, because, reason = as_of, "trigger", ", ".join(fired)
         found.append(
             Update(
-                target=str(row["target"]),
+                target=Name(str(row["target"])),
                 version=str(row["version"]),
                 trained_as_of=trained,
                 due=due,
                 because=because,
-                reason=reason,
+                reason=Name(reason),
                 is_overdue=due < as_of,
             )
         )
     return tuple(sorted(found, key=lambda u: (u.due, u.target, u.version)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Updates:
+    """When each live model is due, soonest first.
+
+    Attributes:
+        target, due, why, reason: Of the model that is due next, or has been due longest.
+        due_days: Days from the data's day to that; below zero where it is late.
+        late, n: Models that are late, and all that are live.
+    """
+
+    case: Literal["late", "trigger", "in time"]
+    target: Name
+    due: date
+    due_days: int
+    why: Literal["schedule", "launch", "trigger"]
+    reason: Name
+    late: int
+    n: int
+    table: tuple[Update, ...]
+
+
+def updates(
+    launches: tuple[Launch, ...],
+    run: Run[LearningParameters],
+    model_states: ir.Table | None = None,
+) -> Updates:
+    """When models are due.
+
+    Raises:
+        TooFew: No states of models are published, or no model is live.
+    """
+    if model_states is None:
+        raise TooFew("stage monitoring has published no states of models for this day")
+    planned = plan_updates(
+        model_states.to_pandas(),
+        launches,
+        as_of=run.as_of,
+        every_days=run.parameters.update_every_days,
+    )
+    if not planned:
+        raise TooFew("no model is live")
+    return updates_of(planned, as_of=run.as_of)
+
+
+def updates_of(planned: Sequence[Update], *, as_of: date) -> Updates:
+    """Updates that are planned, with the first of them picked out."""
+    first, late = planned[0], sum(update.is_overdue for update in planned)
+    due: Literal["trigger", "in time"] = "trigger" if first.because == "trigger" else "in time"
+    return Updates(
+        case="late" if late else due,
+        target=target_name(first.target),
+        due=first.due,
+        due_days=(first.due - as_of).days,
+        why=first.because,
+        reason=first.reason,
+        late=late,
+        n=len(planned),
+        table=tuple(planned),
+    )
 
 
 def render_ics(days: Sequence[tuple[str, date, str]], *, as_of: date) -> str:

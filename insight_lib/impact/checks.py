@@ -11,8 +11,7 @@ from insight_lib.findings import Check, Finding, Need, Prose, TooFew, Verdict
 from insight_lib.impact.arms import ArmResult
 from insight_lib.impact.carry_over import check_carry_over, earlier_tests
 from insight_lib.impact.experiment import HABITS, Experiment, overlaps
-from insight_lib.impact.experiment_story import slug
-from insight_lib.impact.inputs import Campaign
+from insight_lib.impact.inputs import Campaign, slug
 from insight_lib.impact.integrity_story import (
     describe_attrition,
     describe_balance,

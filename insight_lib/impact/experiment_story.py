@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
@@ -27,16 +26,11 @@ from insight_lib.impact.arms import ArmResult, Release, smallest_in_unit
 from insight_lib.impact.effects import Effect
 from insight_lib.impact.experiment import Experiment
 from insight_lib.impact.guard_rails import GuardResult
-from insight_lib.impact.inputs import Campaign
+from insight_lib.impact.inputs import Campaign, slug
 from insight_lib.impact.sequential import Monitoring
 from insight_lib.statistics import in_points
 
 _TEST = ("assignments", "campaigns", "transactions")
-
-
-def slug(text: str) -> str:
-    """A name as part of a finding's id."""
-    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") or "unnamed"
 
 
 def finding_id(name: str, result: ArmResult) -> str:

@@ -19,6 +19,15 @@ _FEWEST_CUSTOMERS = 50
 _FEWEST_CUTS = 2
 _BINS = 5
 EVERYONE = "everyone"
+WhyNot = Literal[
+    "it swings",
+    "it broke",
+    "no bias",
+    "one day of forecasts",
+    "too little came before",
+    "nothing came",
+    "it did not lower the miss",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +103,7 @@ class ForecastRecord:
             the forecast does not know; its mean is then no guide to the next one.
         broke: The bias changed once, beyond chance, and holds on either side of that: a break.
         correction: Only where the bias stands, did not break, and the trial lowered the miss.
-        why_not: Why there is none.
+        why_not: Why there is none; None where there is one.
     """
 
     target: str
@@ -106,7 +115,7 @@ class ForecastRecord:
     by_cut: tuple[tuple[date, Estimate], ...]
     swings: bool
     correction: Correction | None
-    why_not: str
+    why_not: WhyNot | None
     broke: Break | None = None
 
     @property
@@ -172,12 +181,14 @@ def reconcile_forecasts(
         chance = (1 - level) / 2 / len(found)
         broke = _break(rows, by_cut, as_of=as_of, level=level, chance=chance)
         swings = _swings([bias for _, bias in by_cut], chance=chance)
+        correction: Correction | None
+        why_not: WhyNot | None
         if swings:
-            correction, why_not = None, "too high on some days and too low on others"
+            correction, why_not = None, "it swings"
         else:
             correction, why_not = _correction(rows, total, as_of=as_of, level=level)
         if broke is not None and correction is not None:
-            correction, why_not = None, "what was learned before the break does not hold since"
+            correction, why_not = None, "it broke"
         records.append(
             ForecastRecord(
                 target=name,
@@ -333,21 +344,21 @@ def _error(rows: pd.DataFrame) -> float:
 
 def _correction(
     rows: pd.DataFrame, total: Bias, *, as_of: date, level: float
-) -> tuple[Correction | None, str]:
+) -> tuple[Correction | None, WhyNot | None]:
     if not total.stands:
-        return None, "no bias beyond chance"
+        return None, "no bias"
     cuts = sorted(rows["cut"].unique())
     if len(cuts) < _FEWEST_CUTS:
-        return None, "one day of forecasts only, so a correction cannot be tried out"
+        return None, "one day of forecasts"
     latest = rows[rows["cut"] == cuts[-1]]
     earlier = rows[rows["cut"] != cuts[-1]]
     try:
         trial = _shrunk(_factor(earlier, as_of=as_of, level=level))
     except TooFew:
-        return None, "too little came on the earlier days to learn from"
+        return None, "too little came before"
     came, forecast = float(latest["actual"].sum()), float(latest["forecast"].sum())
     if came <= 0:
-        return None, "nothing came on the latest day to try it on"
+        return None, "nothing came"
     correction = Correction(
         target=total.target,
         factor=_shrunk(_factor(rows, as_of=as_of, level=level)),
@@ -359,8 +370,8 @@ def _correction(
     after = latest.assign(forecast=latest["forecast"] * trial)
     is_better = correction.miss_after < correction.miss_before and _error(after) < _error(latest)
     if not is_better or trial == 1.0:
-        return None, "learned on the earlier days, it did not lower the miss of the latest"
-    return correction, ""
+        return None, "it did not lower the miss"
+    return correction, None
 
 
 def _slope(rows: pd.DataFrame, *, as_of: date, level: float) -> Estimate | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import pandas as pd
 from insight_lib.findings import TooFew
 from insight_lib.orders import dated
 from insight_lib.orders import orders as purchase_orders
+from insight_lib.prose import Name
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -66,6 +68,27 @@ def load_orders(lines: ir.Table, *, free_orders_count: bool = False) -> pd.DataF
     frame = moments.order_by(["customer_id", "moment"]).to_pandas()
     moment = pd.to_datetime(frame["moment"])
     return frame.assign(moment=moment, day=moment.dt.normalize())
+
+
+def slug(text: str) -> str:
+    """A name as part of a finding's id."""
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") or "unnamed"
+
+
+_TARGETS = {
+    "lapse": "who stops ordering",
+    "churn": "who ends a contract",
+    "repeat": "who orders a second time",
+    "category": "who starts in a new department",
+    "value": "spend",
+}
+
+
+def target_name(target: str) -> Name:
+    """What a model foretells, as a reader calls it; a segment's own model names the segment."""
+    name, _, segment = target.partition("@")
+    words = _TARGETS.get(name, name)
+    return Name(f"{words} in {segment}" if segment else words)
 
 
 def with_arm(campaign: str, arm: str | None) -> str:

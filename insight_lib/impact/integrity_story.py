@@ -11,9 +11,9 @@ from insight_lib.impact.carry_over import CarryOver, longest_washout
 from insight_lib.impact.design import Design
 from insight_lib.impact.effects import difference
 from insight_lib.impact.experiment import SURE, Experiment
-from insight_lib.impact.experiment_story import finding_id, joined, slug
+from insight_lib.impact.experiment_story import finding_id, joined
 from insight_lib.impact.influence import Hold, carries_all
-from insight_lib.impact.inputs import Campaign
+from insight_lib.impact.inputs import Campaign, slug
 from insight_lib.impact.stratification import Stratified
 from insight_lib.statistics import estimate_share, in_points
 

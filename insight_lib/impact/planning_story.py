@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from insight_lib.findings import Check, Finding, Measured, Prose, Table, Value, Verdict
 from insight_lib.impact.arms import ArmResult, Release
 from insight_lib.impact.design import NextTest
-from insight_lib.impact.experiment_story import finding_id, joined, slug
+from insight_lib.impact.experiment_story import finding_id, joined
 from insight_lib.impact.groups import GroupAnswers
+from insight_lib.impact.inputs import slug
 from insight_lib.statistics import in_points
 
 _TEST = ("assignments", "campaigns", "transactions")

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from insight_lib.analyses import Missing
 from insight_lib.findings import Estimate, TooFew
+from insight_lib.impact.agenda import Pages
 from insight_lib.impact.effects import estimate_effect
 from insight_lib.impact.experiment import build_experiment
-from insight_lib.impact.inputs import Campaign, list_campaigns, local_days, with_arm
-from insight_lib.impact.market_tests import TABLES, drawn, metrics_of, orders_of
+from insight_lib.impact.inputs import (
+    Campaign,
+    list_campaigns,
+    load_orders,
+    local_days,
+    slug,
+    with_arm,
+)
+from insight_lib.impact.market_tests import drawn, metrics_of
 from insight_lib.impact.postmortem import (
+    Feed,
     Limits,
-    Plan,
     PlanEnding,
     PostMortem,
     Records,
@@ -25,9 +34,15 @@ from insight_lib.impact.postmortem import (
     hold_post_mortem,
     plan_ending,
 )
+from insight_lib.prose import Name
+from insight_lib.registers import Plan
 
 if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
     from insight_lib.market_view import MarketView
+    from insight_lib.parameter_model import LearningParameters
+    from insight_lib.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +62,10 @@ class JudgedPlans:
     n_customers: int
 
 
-@dataclass(frozen=True)
-class _Data:
+@dataclass(frozen=True, kw_only=True)
+class PlanData:
+    """What plans are judged by, as frames; None of what the market does not have."""
+
     table: pd.DataFrame
     assigned: pd.DataFrame
     orders: pd.DataFrame
@@ -56,33 +73,46 @@ class _Data:
     people: pd.DataFrame | None
 
 
-def judge_plans(m: MarketView, findings: Sequence[Mapping[str, Any]]) -> JudgedPlans:
-    """Judge each campaign of the market that has a plan; one that cannot be takes no other.
-
-    Args:
-        findings: Of the other stages, as in `findings.json`.
+def planned(plans: tuple[Plan, ...]) -> tuple[Plan, ...]:
+    """Plans of the market's campaigns.
 
     Raises:
-        TooFew: There is no plan, or there are no campaigns with orders.
+        TooFew: There is none.
     """
-    plans = [plan for plan in m.registers.plans if plan.market == m.id]
     if not plans:
         raise TooFew("no campaign has a plan that was written down before it began")
-    if missing := [t for t in TABLES if not m.has(t)]:
-        raise TooFew(f"the market has no {', '.join(missing)}")
-    data = _Data(
-        table=m.table("campaigns").to_pandas(),
-        assigned=m.table("assignments").to_pandas(),
-        orders=orders_of(m),
-        responses=m.table("responses").to_pandas() if m.has("responses") else None,
-        people=m.table("customers").select("customer_id").to_pandas()
-        if m.has("customers")
-        else None,
+    return plans
+
+
+def plan_data(
+    campaigns: ir.Table,
+    assignments: ir.Table,
+    transactions: ir.Table,
+    run: Run[LearningParameters],
+    responses: ir.Table | None = None,
+    customers: ir.Table | None = None,
+) -> PlanData:
+    """The market's campaigns, who was assigned to them, what they ordered and answered."""
+    people = None if customers is None else customers.select("customer_id").to_pandas()
+    free = run.general.free_orders_count
+    return PlanData(
+        table=campaigns.to_pandas(),
+        assigned=assignments.to_pandas(),
+        orders=load_orders(transactions, free_orders_count=free),
+        responses=None if responses is None else responses.to_pandas(),
+        people=people,
     )
+
+
+def judged_plans(
+    planned: tuple[Plan, ...], plan_data: PlanData, pages: Pages, market: MarketView
+) -> JudgedPlans:
+    """Judge each campaign of the market that has a plan; one that cannot be takes no other."""
+    m, data, findings = market, plan_data, pages.now
     campaigns = {c.id: c for c in list_campaigns(data.table, data.assigned, as_of=m.as_of)}
     endings: dict[PlanEnding, list[str]] = {ending: [] for ending in PlanEnding}
     fell_short, unjudged, n = [], [], 0
-    for plan in plans:
+    for plan in planned:
         try:
             campaign = _test_of(plan, campaigns)
             arm = _arm_of(plan, campaign)
@@ -102,6 +132,78 @@ def judge_plans(m: MarketView, findings: Sequence[Mapping[str, Any]]) -> JudgedP
         unjudged=tuple(unjudged),
         n_customers=n,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlansMet:
+    """How many plans of campaigns, or of their arms, were surely met, surely not, or may be.
+
+    Attributes:
+        endings: Those that some plan had.
+        n: Customers behind those judged.
+    """
+
+    case: Literal["all met", "some missed", "open"]
+    endings: tuple[PlanEnding, ...]
+    met: tuple[Name, ...]
+    missed: tuple[Name, ...]
+    unsure: tuple[Name, ...]
+    n: int
+
+    @property
+    def n_plans(self) -> int:
+        return len((*self.met, *self.missed, *self.unsure))
+
+    @property
+    def is_one(self) -> bool:
+        return self.n_plans == 1
+
+    @property
+    def n_met(self) -> int:
+        return len(self.met)
+
+    @property
+    def n_missed(self) -> int:
+        return len(self.missed)
+
+    @property
+    def n_unsure(self) -> int:
+        return len(self.unsure)
+
+    @property
+    def has_met(self) -> bool:
+        return bool(self.met)
+
+    @property
+    def has_missed(self) -> bool:
+        return bool(self.missed)
+
+    @property
+    def has_unsure(self) -> bool:
+        return bool(self.unsure)
+
+
+def plans_met(judged_plans: JudgedPlans) -> PlansMet | None:
+    """What became of the plans that could be judged; None where none could."""
+    ending = {k: tuple(Name(name) for name in v) for k, v in judged_plans.endings.items() if v}
+    if not ending:
+        return None
+    open_or_met: Literal["all met", "open"] = "all met" if [*ending] == [PlanEnding.MET] else "open"
+    return PlansMet(
+        case="some missed" if PlanEnding.MISSED in ending else open_or_met,
+        endings=tuple(e for e in PlanEnding if e in ending),
+        met=ending.get(PlanEnding.MET, ()),
+        missed=ending.get(PlanEnding.MISSED, ()),
+        unsure=ending.get(PlanEnding.UNSURE, ()),
+        n=judged_plans.n_customers,
+    )
+
+
+def post_mortem(judged_plans: JudgedPlans) -> tuple[PostMortem, ...]:
+    """Each campaign that fell short of its plan; `Missing` for each that cannot be judged."""
+    found: list[Any] = list(judged_plans.post_mortems)
+    found += [Missing(f"{plan}: {why}", key=slug(plan)) for plan, why in judged_plans.unjudged]
+    return tuple(found)
 
 
 def _test_of(plan: Plan, campaigns: Mapping[str, Campaign]) -> Campaign:
@@ -131,7 +233,7 @@ def _arm_of(plan: Plan, campaign: Campaign) -> str:
 
 
 def _change(
-    m: MarketView, plan: Plan, campaign: Campaign, arm: str, data: _Data
+    m: MarketView, plan: Plan, campaign: Campaign, arm: str, data: PlanData
 ) -> tuple[Estimate, int]:
     """One arm less those left alone on the plan's metric, and how many customers."""
     test = build_experiment(
@@ -171,7 +273,7 @@ def _records(
     m: MarketView,
     campaign: Campaign,
     arm: str,
-    data: _Data,
+    data: PlanData,
     findings: Sequence[Mapping[str, Any]],
 ) -> Records:
     """What is on record of one arm of a campaign: customers, responses, feeds, contacts."""
@@ -186,7 +288,8 @@ def _records(
         is_known = mine["customer_id"].isin(set(data.people["customer_id"]))
         is_gone = ~is_known & mine["customer_id"].isin(bought)
     arms = mine[["customer_id"]].assign(is_treated=mine["arm"] != "control", is_followed=~is_gone)
-    days, lags, interactions = None, {}, None
+    days, interactions = None, None
+    lags: dict[Feed, pd.Series] = {}
     if data.responses is not None:
         is_contact = data.responses["response_type"].isin(types)
         answers = data.responses[(data.responses["campaign_id"] == campaign.id) & ~is_contact]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 from scipy import stats
@@ -15,7 +15,9 @@ from scipy import stats
 from insight_lib.findings import Estimate, Measured
 from insight_lib.impact.design import check_sample_ratio
 from insight_lib.impact.effects import difference
-from insight_lib.impact.inputs import Campaign, local_days, with_arm
+from insight_lib.impact.inputs import Campaign, local_days, slug, with_arm
+from insight_lib.prose import Name
+from insight_lib.registers import Plan
 from insight_lib.statistics import estimate_share
 
 if TYPE_CHECKING:
@@ -25,6 +27,27 @@ _SURE = 0.001  # of the tests that need no limit, as for the sample ratio
 _EXPECTED_PER_DAY = -math.log(_SURE)  # a day without any record is then rarer than that
 _FEWEST = 30
 _NEIGHBOURING_DAYS = 28
+
+
+# What is tested, as the post-mortem calls it.
+Tested = Literal[
+    "share of customers left alone",
+    "customers lost from the data, contacted less left alone",
+    "days without any response",
+    "interactions: records that came late",
+    "providers: records that came late",
+    "failed checks of the sources",
+    "customers to contact who were reached",
+    "customers to leave alone who were contacted",
+    "contacted, as a share of the plan",
+    "first contacts outside the campaign's days",
+    "start after the planned day",
+]
+Feed = Literal["interactions", "providers"]
+_LATE: Mapping[Feed, Tested] = {
+    "interactions": "interactions: records that came late",
+    "providers": "providers: records that came late",
+}
 
 
 class Cause(StrEnum):
@@ -50,25 +73,6 @@ def plan_ending(effect: Estimate, expected_lift: float) -> PlanEnding:
     if effect.lower >= expected_lift:
         return PlanEnding.MET
     return PlanEnding.MISSED if effect.upper < expected_lift else PlanEnding.UNSURE
-
-
-class Plan(Protocol):
-    """What a campaign was meant to bring, written down before it began."""
-
-    @property
-    def campaign(self) -> str: ...
-    @property
-    def arm(self) -> str | None: ...
-    @property
-    def metric(self) -> str: ...
-    @property
-    def expected_lift(self) -> float: ...
-    @property
-    def planned_contacts(self) -> int: ...
-    @property
-    def planned_start(self) -> date: ...
-    @property
-    def planned_control_share(self) -> float: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +105,7 @@ class Records:
 
     arms: pd.DataFrame
     responses: pd.Series | None
-    lags_days: Mapping[str, pd.Series]
+    lags_days: Mapping[Feed, pd.Series]
     contacts: pd.DataFrame | None
     failed_checks: tuple[str, ...] = ()
     n_in_other_arms: int = 0
@@ -112,10 +116,15 @@ class Evidence:
     """One test: what was seen, from where on it counts, and whether it does."""
 
     area: Literal["data", "execution"]
-    name: str
+    name: Tested
     seen: Measured
     limit: Measured
     is_bad: bool
+
+    @property
+    def test(self) -> Tested:
+        """The name, as the table of the post-mortem heads it."""
+        return self.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,9 +147,51 @@ class PostMortem:
     if_executed: Estimate | None
 
     @property
-    def name(self) -> str:
+    def key(self) -> str:
+        return slug(with_arm(self.campaign.id, self.arm))
+
+    @property
+    def name(self) -> Name:
         """As it stands in a sentence."""
-        return with_arm(self.campaign.name, self.arm)
+        return Name(with_arm(self.campaign.name, self.arm))
+
+    @property
+    def case(
+        self,
+    ) -> Literal[
+        "data flaw",
+        "data flaw, if it fell short",
+        "execution gap",
+        "execution gap, if it fell short",
+        "strategy error",
+        "may be chance",
+        "not recorded",
+    ]:
+        """The cause, and for a fault whether the plan may have been met all the same."""
+        is_unsure = self.effect.upper >= self.plan.value
+        match self.cause:
+            case Cause.DATA:
+                return "data flaw, if it fell short" if is_unsure else "data flaw"
+            case Cause.EXECUTION:
+                return "execution gap, if it fell short" if is_unsure else "execution gap"
+            case Cause.STRATEGY:
+                return "strategy error"
+            case Cause.CHANCE:
+                return "may be chance"
+        return "not recorded"
+
+    @property
+    def has_reached(self) -> bool:
+        """Whether it is known what the campaign would have brought, had everyone been reached."""
+        return self.if_executed is not None
+
+    @property
+    def wrong(self) -> tuple[Tested, ...]:
+        return tuple(fault.name for fault in self.faults)
+
+    @property
+    def table(self) -> tuple[Evidence, ...]:
+        return self.evidence
 
     @property
     def faults(self) -> tuple[Evidence, ...]:
@@ -334,7 +385,7 @@ def _data_evidence(
             found.append(
                 Evidence(
                     area="data",
-                    name=f"{feed}: records that came late",
+                    name=_LATE[feed],
                     seen=late,
                     limit=_measured(limits.largest_late_share, "share", effect),
                     is_bad=late.lower > limits.largest_late_share,

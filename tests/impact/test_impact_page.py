@@ -214,7 +214,7 @@ def test_a_plan_that_cannot_be_judged_silences_no_other(page: dict[str, dict[str
     assert "has bad, good" in says(page["learning.post_mortem.spring_best"])
     plans = page["learning.plans"]
     assert plans["statement"]["text"] == (
-        "Of 2 campaign plans 1 surely reached, 1 surely not reached."
+        "Of 2 campaign plans, 1 surely reached and 1 surely not reached."
     )
     # Fewer contacts than planned explain no lift per customer.
     assert "Execution gap" not in says(page["learning.post_mortem.spring_bad"])

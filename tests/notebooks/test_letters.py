@@ -14,7 +14,6 @@ MOST_LINES = 80
 # Still written as programs; the list only gets shorter.
 PROGRAMS = {
     "09_impact",
-    "09_learning",
 }
 LETTERS = [p for p in sorted((ROOT / "notebooks").glob("*.ipynb")) if p.stem not in PROGRAMS]
 
