@@ -27,7 +27,7 @@ ROOMS = {
     "charts": ("charts",),
     "runner": ("runner",),
     "report": ("report",),
-    "command line": ("cli", "cli_models", "simulation", "demo"),
+    "command line": ("cli", "cli_models", "simulation"),
 }
 WAY = """\
 1. A file that a market's YAML declares is read by `lake/ingest.py`: every row is loaded, or set

@@ -122,8 +122,7 @@ MAY_IMPORT = {
         "lake",
         "pages",
     },
-    "demo": {"schema"},
-    "simulation": {"demo"},
+    "simulation": set(),
     "upgrade": {"parameter_model"},
     "runner": {
         "lifecycle_model",
@@ -192,6 +191,13 @@ def test_a_wrong_arrow_is_seen(tmp_path: Path) -> None:
     planted = tmp_path / "planted.py"
     planted.write_text("def f():\n    from insight_lib.market import open_market\n")
     assert imported(planted) - MAY_IMPORT["features"] == {"market"}
+
+
+def test_the_simulator_is_a_package_of_its_own_that_the_library_never_imports() -> None:
+    for path in FILES:
+        assert not re.search(r"^\s*(import|from) insight_demo", path.read_text(), re.M), path
+    for path in sorted((ROOT / "insight_demo").glob("*.py")):
+        assert imported(path) <= {"schema"}, path
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(LIBRARY)))

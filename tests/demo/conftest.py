@@ -3,7 +3,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from insight_lib.demo import WORLDS, SimulatedMarket, simulate_market
+from insight_demo import WORLDS, SimulatedMarket, simulate_market
 
 
 @pytest.fixture(scope="session", params=sorted(WORLDS))

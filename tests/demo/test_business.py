@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from insight_lib.demo import WORLDS, SimulatedMarket, simulate_market
-from insight_lib.demo.business import CAUSES, MONTH_DAYS, expected_months, incidence
+from insight_demo import WORLDS, SimulatedMarket, simulate_market
+from insight_demo.business import CAUSES, MONTH_DAYS, expected_months, incidence
 from tests.demo.conftest import frame, truth
 from tests.truth.helpers import assert_unbiased, over_seeds
 

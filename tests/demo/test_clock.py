@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from insight_lib.demo import WORLDS, SimulatedMarket, quiet, simulate_market
-from insight_lib.demo.clock import intensity, rhythm, to_utc, wave
+from insight_demo import WORLDS, SimulatedMarket, quiet, simulate_market
+from insight_demo.clock import intensity, rhythm, to_utc, wave
 from tests.demo.conftest import frame
 
 BERLIN = WORLDS["de-fashion"]

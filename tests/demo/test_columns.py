@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from insight_lib.demo.columns import (
+from insight_demo.columns import (
     blank,
     canonical,
     money,

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from insight_lib.demo import (
+from insight_demo import (
     WORLDS,
     SimulatedMarket,
     columns,
@@ -22,8 +22,9 @@ from insight_lib.demo import (
     simulate_to,
     stream_transactions,
 )
-from insight_lib.demo.worlds import Campaign
+from insight_demo.worlds import Campaign
 from insight_lib.schema import TABLES, Type
+from insight_lib.simulation import NoSimulator, refresh_simulation
 from tests.demo.conftest import truth
 
 ARROW = {
@@ -211,9 +212,22 @@ def test_no_two_places_draw_from_the_same_stream(monkeypatch: pytest.MonkeyPatch
 
     modules = ("business", "campaigns", "clock", "market", "people", "products", "purchases")
     for module in (*modules, "reference", "signals", "text", "trust"):
-        monkeypatch.setattr(f"insight_lib.demo.{module}.stream", recorded, raising=False)
+        monkeypatch.setattr(f"insight_demo.{module}.stream", recorded, raising=False)
     products.draw_catalogue.cache_clear()
     for name in WORLDS:
         simulate_market(WORLDS[name], seed=1, n_customers=40)
     assert len(places) > 60
     assert {names: where for names, where in places.items() if len(where) > 1} == {}
+
+
+def test_a_simulated_market_is_made_once_and_a_world_that_is_not_there_is_said(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "ke-fashion"
+    given = {"seed": 1, "n_customers": 40}
+    assert refresh_simulation(folder, "ke-fashion", **given)
+    assert (folder / "transactions.parquet").is_file()
+    assert not refresh_simulation(folder, "ke-fashion", **given)
+    assert refresh_simulation(folder, "ke-fashion", **given | {"seed": 2})
+    with pytest.raises(NoSimulator, match="de-fashion"):
+        refresh_simulation(tmp_path / "xx", "xx-fashion", **given)

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from insight_lib.demo import WORLDS, SimulatedMarket, simulate_market
-from insight_lib.demo.worlds import ATTITUDES
+from insight_demo import WORLDS, SimulatedMarket, simulate_market
+from insight_demo.worlds import ATTITUDES
 from tests.demo.conftest import frame, truth
 from tests.truth.helpers import assert_unbiased, over_seeds
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from insight_lib.demo import WORLDS, SimulatedMarket, simulate_market
-from insight_lib.demo.products import price_points
+from insight_demo import WORLDS, SimulatedMarket, simulate_market
+from insight_demo.products import price_points
 from tests.demo.conftest import frame, truth
 from tests.truth.helpers import assert_detection_rate, assert_unbiased, over_seeds
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from insight_lib.demo import WORLDS, SimulatedMarket, World, quiet, simulate_market
+from insight_demo import WORLDS, SimulatedMarket, World, quiet, simulate_market
 from tests.demo.conftest import frame, truth
 from tests.truth.helpers import assert_unbiased, over_seeds
 

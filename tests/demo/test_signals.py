@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from insight_lib.demo import WORLDS, SimulatedMarket, simulate_market
+from insight_demo import WORLDS, SimulatedMarket, simulate_market
 from tests.demo.conftest import frame, truth
 
 

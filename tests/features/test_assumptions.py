@@ -12,9 +12,9 @@ import pytest
 from scipy import special, stats
 from statsmodels.duration.hazard_regression import PHReg
 
+from insight_demo import WORLDS, simulate_market
+from insight_demo.worlds import World
 from insight_lib import features
-from insight_lib.demo import WORLDS, simulate_market
-from insight_lib.demo.worlds import World
 from insight_lib.features.assumptions import (
     AssumptionTest,
     Judged,

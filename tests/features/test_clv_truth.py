@@ -10,7 +10,7 @@ import ibis
 import numpy as np
 import pytest
 
-from insight_lib.demo import WORLDS, quiet, simulate_market
+from insight_demo import WORLDS, quiet, simulate_market
 from insight_lib.features.clv import estimate_customer_value
 from insight_lib.features.clv_holdout import estimate_holdout
 from insight_lib.features.clv_models import PurchaseModel, fit_purchases

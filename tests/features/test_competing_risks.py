@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.duration.survfunc import CumIncidenceRight, SurvfuncRight
 
+from insight_demo import WORLDS, simulate_market
+from insight_demo.business import CAUSES, incidence
 from insight_lib import features
-from insight_lib.demo import WORLDS, simulate_market
-from insight_lib.demo.business import CAUSES, incidence
 from insight_lib.features.competing_risks import (
     DAYS_PER_MONTH,
     ChurnCauses,

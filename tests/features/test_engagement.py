@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from insight_demo import WORLDS, simulate_market
 from insight_lib import features
-from insight_lib.demo import WORLDS, simulate_market
 from insight_lib.door.as_of import as_known
 from insight_lib.features.contact import engagement, engagement_weights
 from insight_lib.features.engagement import Engagement, estimate_engagement, touchpoint_counts

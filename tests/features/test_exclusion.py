@@ -9,8 +9,8 @@ import ibis
 import pandas as pd
 import pytest
 
+from insight_demo import WORLDS, World, quiet, simulate_market
 from insight_lib import features
-from insight_lib.demo import WORLDS, World, quiet, simulate_market
 from insight_lib.features.exclusion import (
     UNKNOWN,
     Exclusions,

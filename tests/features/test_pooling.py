@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from insight_demo import WORLDS, World, simulate_market
 from insight_lib import features
-from insight_lib.demo import WORLDS, World, simulate_market
 from insight_lib.features.borrowing import (
     borrowed,
     mature_rates,

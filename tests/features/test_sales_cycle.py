@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from insight_demo import WORLDS, SimulatedMarket, simulate_market
+from insight_demo.business import draw_pipeline, expected_months
+from insight_demo.people import draw_people
 from insight_lib import features
-from insight_lib.demo import WORLDS, SimulatedMarket, simulate_market
-from insight_lib.demo.business import draw_pipeline, expected_months
-from insight_lib.demo.people import draw_people
 from insight_lib.features.competing_risks import contract_spells
 from insight_lib.features.pipeline import (
     deal_value,

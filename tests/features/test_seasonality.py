@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from insight_demo import WORLDS, simulate_market
 from insight_lib import features
-from insight_lib.demo import WORLDS, simulate_market
 from insight_lib.features.season import season_of, seasonal_categories
 from insight_lib.features.seasonality import estimate_year_rhythm, local_events
 from insight_lib.findings import TooFew, Verdict

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from insight_lib.demo import WORLDS, simulate_market
-from insight_lib.demo.signals import ADOPTION
+from insight_demo import WORLDS, simulate_market
+from insight_demo.signals import ADOPTION
 from insight_lib.findings import TooFew
 from insight_lib.impact.adoption import Adoption, collect_events, estimate_adoption
 from tests.truth.helpers import assert_coverage, over_seeds

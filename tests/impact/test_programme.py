@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from insight_lib.demo import WORLDS, simulate_market
-from insight_lib.demo.worlds import Programme
+from insight_demo import WORLDS, simulate_market
+from insight_demo.worlds import Programme
 from insight_lib.findings import TooFew, Verdict
 from insight_lib.impact.places import PlaceChange, estimate_place_change, place_weeks
 from insight_lib.impact.programme_story import describe_place_gaps, describe_programme

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from insight_lib.demo import WORLDS, simulate_market
+from insight_demo import WORLDS, simulate_market
 from insight_lib.findings import Estimate, TooFew, Verdict
 from insight_lib.impact.experiment_story import describe_responses
 from insight_lib.impact.programme_story import describe_targeted

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from insight_lib.demo.market import simulate_market
-from insight_lib.demo.markets import WORLDS
+from insight_demo.market import simulate_market
+from insight_demo.markets import WORLDS
 from insight_lib.findings import TooFew
 from insight_lib.prediction.recommend import (
     ANYWHERE,

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from insight_lib.demo import WORLDS, simulate_market
+from insight_demo import WORLDS, simulate_market
 from insight_lib.findings import TooFew
 from insight_lib.prediction.history import Windows
 from insight_lib.prediction.snapshots import (

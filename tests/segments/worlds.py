@@ -9,7 +9,7 @@ import ibis
 import numpy as np
 import pandas as pd
 
-from insight_lib.demo import WORLDS, simulate_market
+from insight_demo import WORLDS, simulate_market
 from insight_lib.segments.inputs import combine_blocks, mix_block, piece_counts
 
 

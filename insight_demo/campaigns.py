@@ -8,12 +8,12 @@ from datetime import timedelta
 import numpy as np
 import pyarrow as pa
 
-from insight_lib.demo.clock import at_hours, dates
-from insight_lib.demo.columns import Array, blank, canonical, money, numbered, pick, stream, take
-from insight_lib.demo.people import People
-from insight_lib.demo.products import Catalogue
-from insight_lib.demo.purchases import Lines, Orders
-from insight_lib.demo.worlds import Campaign, World
+from insight_demo.clock import at_hours, dates
+from insight_demo.columns import Array, blank, canonical, money, numbered, pick, stream, take
+from insight_demo.people import People
+from insight_demo.products import Catalogue
+from insight_demo.purchases import Lines, Orders
+from insight_demo.worlds import Campaign, World
 
 
 @dataclass(frozen=True)

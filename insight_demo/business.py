@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from insight_lib.demo.clock import at_hours, dates
-from insight_lib.demo.columns import Array, canonical, numbered, stream, take
-from insight_lib.demo.people import People
-from insight_lib.demo.worlds import World
+from insight_demo.clock import at_hours, dates
+from insight_demo.columns import Array, canonical, numbered, stream, take
+from insight_demo.people import People
+from insight_demo.worlds import World
 
 YEAR_DAYS = 365.25
 MONTH_DAYS = YEAR_DAYS / 12

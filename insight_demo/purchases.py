@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from insight_lib.demo.clock import at_hours, public_holidays
-from insight_lib.demo.columns import Array, canonical, numbered, pick, scrambled, stream, take
-from insight_lib.demo.people import People
-from insight_lib.demo.products import Catalogue, choice_shares, store_ids
-from insight_lib.demo.worlds import World
+from insight_demo.clock import at_hours, public_holidays
+from insight_demo.columns import Array, canonical, numbered, pick, scrambled, stream, take
+from insight_demo.people import People
+from insight_demo.products import Catalogue, choice_shares, store_ids
+from insight_demo.worlds import World
 
 MAX_ORDERS = 4096  # of one customer; order numbers are laid out by it
 _DOUBLE_SHARE = 0.06  # of pieces bought twice

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from insight_lib.demo.clock import dates
-from insight_lib.demo.columns import (
+from insight_demo.clock import dates
+from insight_demo.columns import (
     Array,
     blank,
     canonical,
@@ -19,8 +19,8 @@ from insight_lib.demo.columns import (
     stream,
     take,
 )
-from insight_lib.demo.people import People
-from insight_lib.demo.worlds import World
+from insight_demo.people import People
+from insight_demo.worlds import World
 
 WORDING_CHANGED = date(2024, 7, 1)
 NEVER_ASKED_SHARE = 0.04

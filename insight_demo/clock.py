@@ -9,8 +9,8 @@ import holidays
 import numpy as np
 import pandas as pd
 
-from insight_lib.demo.columns import Array, pick, stream
-from insight_lib.demo.worlds import World
+from insight_demo.columns import Array, pick, stream
+from insight_demo.worlds import World
 
 # Shares of the day's orders by hour of the local clock.
 _HOURS = {

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from insight_lib.demo.clock import dates
-from insight_lib.demo.columns import Array, blank, canonical, numbered, pick, stream, take
-from insight_lib.demo.worlds import World
+from insight_demo.clock import dates
+from insight_demo.columns import Array, blank, canonical, numbered, pick, stream, take
+from insight_demo.worlds import World
 
 INCOME_BANDS = ("low", "lower middle", "middle", "upper middle", "high")
 HOUSEHOLD_SIZES = ("1", "2", "3", "4", "5+")

@@ -8,9 +8,9 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 
-from insight_lib.demo.clock import dates, leading_series, wave
-from insight_lib.demo.columns import Array, canonical, numbered, pick, stream, take
-from insight_lib.demo.worlds import World
+from insight_demo.clock import dates, leading_series, wave
+from insight_demo.columns import Array, canonical, numbered, pick, stream, take
+from insight_demo.worlds import World
 
 TIERS = ("value", "core", "premium")
 DISPLAYS = ("none", "front page")

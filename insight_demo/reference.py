@@ -7,9 +7,9 @@ from datetime import date, timedelta
 import numpy as np
 import pyarrow as pa
 
-from insight_lib.demo.clock import public_holidays
-from insight_lib.demo.columns import canonical, stream
-from insight_lib.demo.worlds import World
+from insight_demo.clock import public_holidays
+from insight_demo.columns import canonical, stream
+from insight_demo.worlds import World
 
 # One euro at the start of 2023, and at purchasing power parity; rounded official levels.
 FX_EPOCH = date(2023, 1, 1)

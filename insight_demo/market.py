@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from insight_lib.demo import business as firm
-from insight_lib.demo import campaigns, products, purchases, reference, signals, text, trust
-from insight_lib.demo.clock import dates, intensity, leading_series, rhythm
-from insight_lib.demo.columns import Array, stream, take
-from insight_lib.demo.markets import WORLDS
-from insight_lib.demo.people import (
+from insight_demo import business as firm
+from insight_demo import campaigns, products, purchases, reference, signals, text, trust
+from insight_demo.clock import dates, intensity, leading_series, rhythm
+from insight_demo.columns import Array, stream, take
+from insight_demo.markets import WORLDS
+from insight_demo.people import (
     GENDERS,
     People,
     approval_shares,
@@ -27,7 +27,7 @@ from insight_lib.demo.people import (
     customers_table,
     draw_people,
 )
-from insight_lib.demo.worlds import World
+from insight_demo.worlds import World
 
 BLOCK = 10_000  # customers drawn together; whatever the chunk, the numbers are the same
 TRUTH_FOLDER = "truth"

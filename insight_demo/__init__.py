@@ -1,6 +1,6 @@
 """Simulated markets that know the truth.
 
->>> from insight_lib.demo import WORLDS, simulate_market
+>>> from insight_demo import WORLDS, simulate_market
 >>> market = simulate_market(WORLDS["ke-fashion"], seed=1)
 >>> market.tables["customers"].num_rows
 320
@@ -24,15 +24,15 @@ A test sets a truth by `dataclasses.replace` on the world; `quiet(world)` switch
 purchase process off.
 """
 
-from insight_lib.demo.market import (
+from insight_demo.market import (
     SimulatedMarket,
     simulate_market,
     simulate_to,
     stream_transactions,
     write_market,
 )
-from insight_lib.demo.markets import WORLDS
-from insight_lib.demo.worlds import World, quiet
+from insight_demo.markets import WORLDS
+from insight_demo.worlds import World, quiet
 
 __all__ = [
     "WORLDS",

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from insight_lib.demo.clock import at_hours
-from insight_lib.demo.columns import canonical, numbered, pick, stream, take
-from insight_lib.demo.people import People
-from insight_lib.demo.worlds import World
+from insight_demo.clock import at_hours
+from insight_demo.columns import canonical, numbered, pick, stream, take
+from insight_demo.people import People
+from insight_demo.worlds import World
 
 # The last topic is the emerging one.
 SHOP_TOPICS = ("delivery", "size", "quality", "refund", "zipper")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from types import MappingProxyType
 
-from insight_lib.demo.worlds import (
+from insight_demo.worlds import (
     Business,
     Buying,
     Campaign,

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from insight_lib.demo.clock import at_hours, dates, rhythm
-from insight_lib.demo.columns import Array, canonical, numbered, scrambled, stream, take
-from insight_lib.demo.people import People, approval_shares
-from insight_lib.demo.worlds import ATTITUDES, World
+from insight_demo.clock import at_hours, dates, rhythm
+from insight_demo.columns import Array, canonical, numbered, scrambled, stream, take
+from insight_demo.people import People, approval_shares
+from insight_demo.worlds import ATTITUDES, World
 
 # touchpoint, share of a customer's events, event types, hours
 _SHOP = (
