@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,6 +112,8 @@ def run_below(page: Page, source: str) -> None:
 
 @pytest.mark.slow
 def test_an_analyst_at_the_desk(lab: Page, project: Path) -> None:
+    lab.ask("jupyterapp.shell.currentWidget.sessionContext.session.kernel.info.then(() => true)")
+    time.sleep(2)  # what the kernel says of itself has been put into the notebook
     assert not lab.ask("jupyterapp.shell.currentWidget.context.model.dirty"), "opening is no change"
     lab.ask("jupyterapp.commands.execute('notebook:run-all-cells')")
     assert "cannot be measured here" in text(lab)
@@ -129,6 +132,8 @@ def test_an_analyst_at_the_desk(lab: Page, project: Path) -> None:
 
     assert lab.ask("jupyterapp.shell.currentWidget.context.model.dirty")
     lab.ask("jupyterapp.commands.execute('docmanager:save')")
+    saved = json.loads((project / NOTEBOOK).read_text())["metadata"]
+    assert saved["language_info"] == {"name": "python"}, "a save writes no version of Python"
     insight(project, "run", "--stage", "segments")
     (page,) = project.glob("reports/de-test/*/segments/analyst.html")
     assert "12 customers with 2 orders or more" in page.read_text()
