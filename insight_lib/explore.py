@@ -67,8 +67,7 @@ def yaml_lines(page: Page, changes: Mapping[str, Any]) -> str:
     market = page.market
     if not changes:
         return "# no parameter differs from what is written"
-    section = market.stage.parameters or market.stage.id
-    text = yaml.safe_dump({"parameters": {section: dict(changes)}}, sort_keys=False)
+    text = yaml.safe_dump({"parameters": {market.stage.section: dict(changes)}}, sort_keys=False)
     return f"# parameters/markets/{market.id}.yaml\n{text}"
 
 

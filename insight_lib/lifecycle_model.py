@@ -46,6 +46,16 @@ class Stage(Model):
     package: Id | None = None
     parameters: Id | None = None
 
+    @property
+    def home(self) -> str:
+        """Package of `insight_lib` that holds its analyses and words."""
+        return self.package or self.id
+
+    @property
+    def section(self) -> str:
+        """Section of the parameters that it reads."""
+        return self.parameters or self.id
+
 
 class OwnStages(Model):
     """Stages of a team's own, beside those of the lifecycle; an upgrade does not touch them."""

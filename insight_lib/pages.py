@@ -38,7 +38,7 @@ class Holdings:
         return {"market", *TABLES, *self._market.project.published, *Registers.model_fields}
 
     def get(self, name: str) -> Any:
-        """A table, or the entries of a register that are this market's and not of later days."""
+        """A table, or a register; of one that names markets, this market's entries."""
         market = self._market
         if name == "market":
             return market
@@ -64,15 +64,15 @@ class Page:
     @cached_property
     def run(self) -> Run[Any]:
         market = self.market
-        section = market.stage.parameters or market.stage.id
+        general = market.parameters.general
         return Run(
             stage=market.stage.id,
             market=market.id,
             title=market.title,
             as_of=market.as_of,
             currency=market.currency,
-            general=market.parameters.general,
-            parameters=getattr(market.parameters, section, market.parameters.general),
+            general=general,
+            parameters=getattr(market.parameters, market.stage.section, general),
         )
 
     def items(self, analysis: Analysis, **changes: Any) -> list[Any]:
@@ -114,8 +114,7 @@ class Page:
         yield words.table(name, result, self.run)
 
     def _named(self, parameters: Iterable[str]) -> tuple[str, ...]:
-        section = self.market.stage.parameters or self.market.stage.id
-        return tuple(f"{section}.{name}" for name in sorted(parameters))
+        return tuple(f"{self.market.stage.section}.{name}" for name in sorted(parameters))
 
     @cached_property
     def words(self) -> Words:
@@ -182,10 +181,7 @@ class Pages:
     @cached_property
     def _page(self) -> Page:
         market: Any = self
-        return Page(
-            market,
-            importlib.import_module(f"insight_lib.{market.stage.package or market.stage.id}"),
-        )
+        return Page(market, importlib.import_module(f"insight_lib.{market.stage.home}"))
 
     def show(self, *items: Any, **changes: Any) -> None:
         """Show analyses with their sentence, chart and table; findings and charts as they are.
@@ -225,7 +221,7 @@ class Pages:
 
         A scheduled run has nobody to turn them: it shows the analysis as it stands.
         """
-        from insight_lib import explore as desk
+        import insight_lib.explore as desk
 
         market: Any = self
         if market.request.record:
